@@ -1,0 +1,3 @@
+"""What `import branchwise` offers."""
+
+__all__: list[str] = []
