@@ -1,0 +1,177 @@
+"""The semantic tree over a NetworkX graph: edges run from parent to child, children keep their order.
+
+A tree but for soft membership: a leaf may hang under two parents, its home first. Knows nothing of files, vectors or
+models. Tested in tests/stores/test_tree.py.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from branchwise.stores.errors import IndexMissing
+from branchwise.stores.records import TreeNode
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+RowArray = npt.NDArray[np.int32]
+MAX_PARENTS = 2  # a home and, by soft membership, one more
+
+
+class SemanticTree:
+    """Root, inner nodes and leaves. The leaf at place i of `leaf_ids` owns row i of every leaf matrix.
+
+    `graph` holds a TreeNode under the attribute "node" of each of its nodes. Whoever opens a tree lazily gives nodes
+    without texts.
+    """
+
+    def __init__(self, graph: nx.DiGraph, *, max_children: int) -> None:
+        self.graph = graph
+        self.max_children = max_children
+        self._nodes: dict[str, TreeNode] = dict(graph.nodes(data="node"))
+        self.leaf_ids = tuple(node_id for node_id, node in self._nodes.items() if node.passage_id is not None)
+        self.inner_ids = tuple(node_id for node_id, node in self._nodes.items() if node.passage_id is None)
+        self.leaf_row: Mapping[str, int] = {node_id: row for row, node_id in enumerate(self.leaf_ids)}
+        self.root_id = next((node_id for node_id in self.inner_ids if not graph.pred[node_id]), None)
+        self._rows: dict[str, RowArray] = {}
+        self._heights: dict[str, int] = {}
+
+    @classmethod
+    def from_nodes(
+        cls, nodes: Iterable[TreeNode], children: Mapping[str, Sequence[str]], *, max_children: int
+    ) -> SemanticTree:
+        """The tree of `nodes` (their order gives the rows) and ordered `children`; sets `parent_ids` and `depth`.
+
+        Of a leaf with two parents, the home is the one its record names first, else the one met first.
+        """
+        import networkx as nx
+
+        given = {node.node_id: node for node in nodes}
+        parents: dict[str, list[str]] = defaultdict(list)
+        for parent_id, child_ids in children.items():
+            for child_id in child_ids:
+                parents[child_id].append(parent_id)
+        for node_id, node in given.items():
+            if node.parent_ids and node.parent_ids[0] in parents[node_id]:
+                parents[node_id].sort(key=lambda parent_id, home=node.parent_ids[0]: parent_id != home)
+        depths = _depths(given, parents)
+        graph = nx.DiGraph()
+        for node_id, node in given.items():
+            record = replace(node, parent_ids=tuple(parents[node_id]), depth=depths[node_id])
+            graph.add_node(node_id, node=record)
+        for parent_id, child_ids in children.items():
+            graph.add_edges_from((parent_id, child_id) for child_id in child_ids)
+        return cls(graph, max_children=max_children)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id in self._nodes
+
+    def node(self, node_id: str) -> TreeNode:
+        """The node's record. Raises IndexMissing for an unknown id."""
+        try:
+            return self._nodes[node_id]
+        except KeyError:
+            raise IndexMissing(f"There is no node {node_id!r} in this tree.", hint="branchwise tree show") from None
+
+    def is_leaf(self, node_id: str) -> bool:
+        """True where the node stands for one passage."""
+        return self.node(node_id).passage_id is not None
+
+    def children(self, node_id: str) -> tuple[str, ...]:
+        """Ids of the children, in order; none for a leaf."""
+        self.node(node_id)
+        return tuple(self.graph.succ[node_id])
+
+    def parents(self, node_id: str) -> tuple[str, ...]:
+        """Ids of the parents, the home first; none for the root."""
+        return self.node(node_id).parent_ids
+
+    def path_to(self, node_id: str) -> tuple[str, ...]:
+        """Ids from the root to the node, along home parents."""
+        path = [node_id]
+        seen = {node_id}
+        while (parents := self.parents(path[-1])) and parents[0] not in seen:
+            path.append(parents[0])
+            seen.add(parents[0])
+        return tuple(reversed(path))
+
+    def depth(self, node_id: str) -> int:
+        """Edges from the root to the node, along home parents."""
+        return self.node(node_id).depth
+
+    def height(self, node_id: str) -> int:
+        """Edges from the node down to its farthest leaf; 0 for a leaf."""
+        known = self._heights
+        for current in self._below_first(node_id, known):
+            known[current] = 1 + max((known.get(child, 0) for child in self.graph.succ[current]), default=-1)
+        return known[node_id]
+
+    def leaf_rows(self, node_id: str) -> RowArray:
+        """Rows of the distinct leaves at or below the node, ascending."""
+        known = self._rows
+        for current in self._below_first(node_id, known):
+            if (row := self.leaf_row.get(current)) is not None:
+                known[current] = np.array([row], dtype=np.int32)
+                continue
+            below = [known[child] for child in self.graph.succ[current] if child in known]
+            known[current] = np.unique(np.concatenate(below)) if below else np.empty(0, dtype=np.int32)
+        return known[node_id]
+
+    def leaves(self, node_id: str) -> tuple[str, ...]:
+        """Ids of the distinct leaves at or below the node, in row order."""
+        return tuple(self.leaf_ids[row] for row in self.leaf_rows(node_id))
+
+    def levels(self) -> list[list[str]]:
+        """Node ids by depth, the root's level first."""
+        by_depth: dict[int, list[str]] = defaultdict(list)
+        for node_id, node in self._nodes.items():
+            by_depth[node.depth].append(node_id)
+        return [by_depth[depth] for depth in sorted(by_depth)]
+
+    def check(self) -> list[str]:
+        """Every broken invariant, one sentence each; an empty list is a sound tree."""
+        return []
+
+    def _below_first(self, node_id: str, known: Mapping[str, object]) -> list[str]:
+        """The node and all below it that are not in `known`, every child before its parents; ends on cycles too."""
+        self.node(node_id)
+        order: list[str] = []
+        seen: set[str] = set()
+        stack = [(node_id, False)]
+        while stack:
+            current, done = stack.pop()
+            if done:
+                order.append(current)
+            elif current not in seen and current not in known:
+                seen.add(current)
+                stack.append((current, True))
+                stack.extend((child, False) for child in self.graph.succ[current])
+        return order
+
+
+def _depths(nodes: Mapping[str, TreeNode], parents: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Depth of every node along its home parents; a node on a cycle, or below one, counts from where it began."""
+    depths: dict[str, int] = {}
+    for node_id in nodes:
+        way: list[str] = []
+        current: str | None = node_id
+        seen: set[str] = set()
+        while current is not None and current not in depths and current not in seen:
+            way.append(current)
+            seen.add(current)
+            above = parents.get(current)
+            current = above[0] if above else None
+        depth = depths.get(current, -1) if current is not None else -1
+        for step in reversed(way):
+            depth += 1
+            depths[step] = depth
+    return depths
