@@ -1,8 +1,8 @@
 """Words, sentences and index terms of text in any script.
 
 Words follow Unicode letters, digits and marks; scripts that write no spaces between words (Han, kana, Hangul, Thai,
-Lao, Khmer, Burmese) are cut into overlapping character pairs, as Lucene's CJK analyser does. Knows nothing of corpora or
-indexes. Tested in tests/stores/test_language.py.
+Lao, Khmer, Burmese) are cut into overlapping character pairs, as Lucene's CJK analyser does. Knows nothing of corpora
+or indexes. Tested in tests/stores/test_language.py.
 """
 
 from __future__ import annotations

@@ -57,9 +57,11 @@ class SemanticTree:
         for parent_id, child_ids in children.items():
             for child_id in child_ids:
                 parents[child_id].append(parent_id)
+        if unknown := (parents.keys() | children.keys()) - given.keys():
+            raise ValueError(f"children name nodes that were not given: {sorted(unknown)[:5]}")
         for node_id, node in given.items():
-            if node.parent_ids and node.parent_ids[0] in parents[node_id]:
-                parents[node_id].sort(key=lambda parent_id, home=node.parent_ids[0]: parent_id != home)
+            if node.parent_ids:
+                parents[node_id].sort(key=node.parent_ids[0].__ne__)
         depths = _depths(given, parents)
         graph = nx.DiGraph()
         for node_id, node in given.items():
