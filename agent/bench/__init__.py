@@ -1,0 +1,1 @@
+"""Measuring: datasets, methods at equal budgets, simulated judges, runs, metrics and the report."""
