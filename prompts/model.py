@@ -6,7 +6,7 @@ Implementations: prompts.openai_chat (any OpenAI-compatible server), prompts.vll
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 

@@ -1,0 +1,330 @@
+"""Any server that speaks OpenAI's chat protocol: OpenAI, vLLM, Ollama, llama.cpp, a gateway.
+
+The only home of the `openai` package (2.54 and 3.x). Its own retries are off, redirects are not followed, and every
+error of it becomes one of ours in one place. How strictly a server can be told the form of its reply is found out once
+an endpoint and model, and remembered: json_schema, else json_object, else plain text. A client belongs to the event
+loop that made it, so one OpenAIChat serves scripts, threads and notebooks. Tested in tests/prompts/test_openai_chat.py
+and test_faults.py against a real loopback server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from branchwise.prompts.ask import PromptTooLong
+from branchwise.prompts.endpoint import Endpoint, find_endpoint
+from branchwise.prompts.model import ChatModel, ModelReply, Request, TokenChoice
+from branchwise.stores.errors import InputError, ModelError, ModelRefused, ModelUnavailable, ReplyInvalid
+from branchwise.stores.records import Usage
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+Structure = Literal["json_schema", "json_object", "text"]
+WEAKER: dict[Structure, Structure] = {"json_schema": "json_object", "json_object": "text"}
+
+DEFAULT_WINDOW = 32_768  # tokens, where neither the server nor the user says: what today's smallest servers offer
+MAX_CONNECTIONS = 512
+
+DEFAULT_WINDOW = 32_768  # tokens, where neither the server nor the user says: what today's smallest servers offer
+
+_TOO_LONG = re.compile(
+    r"context[ _]?(?:length|window|size)|maximum context|max_model_len|too many tokens|too long"
+    r"|exceeds? the (?:model|available)",
+    re.IGNORECASE,
+)
+_WINDOW = re.compile(r"(?:length|window|size|limit|maximum)\D{0,30}?(\d[\d,]{2,})", re.IGNORECASE)
+_STRUCTURE = re.compile(r"response_format|json_schema|json_object|structured|guided|grammar|schema", re.IGNORECASE)
+_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing|credit balance|payment", re.IGNORECASE)
+
+
+class OpenAIChat:
+    """A chat model behind an OpenAI-compatible server.
+
+    `context_window` in tokens; where the server proves it smaller (its error says so), it shrinks to that. `structure`
+    is where to begin with the form of replies, "json_schema" unless a profile knows better. `extra` goes into every
+    request's body as it is (for example {"reasoning_effort": "low"}).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str | None = None,
+        *,
+        key: str | None = None,
+        context_window: int = DEFAULT_WINDOW,
+        structure: Structure = "json_schema",
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        self._endpoint: Endpoint = find_endpoint(base_url, key=key)
+        self.name = name
+        self.endpoint = self._endpoint.url
+        self.context_window = context_window
+        self.structure: Structure = structure
+        self._proven = False
+        self._extra = dict(extra or {})
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    async def complete(self, request: Request) -> ModelReply:
+        """One reply; a server that cannot do the structure asked for is asked at once with a weaker one."""
+        while True:
+            structure = self.structure if request.schema is not None else "text"
+            try:
+                reply = await self._complete(request, structure)
+            except _StructureRefused as refusal:
+                if structure == "text":
+                    raise refusal.problem from refusal.problem.__cause__
+                with self._lock:
+                    if self.structure == structure:
+                        self.structure = WEAKER[structure]
+                continue
+            if request.schema is not None:
+                self._proven = True
+            return reply
+
+    async def stream(self, request: Request) -> AsyncIterator[str]:
+        """The reply's text piece by piece."""
+        with self._our_errors("text"):
+            pieces = await self._client().chat.completions.create(**self._body(request, "text"), stream=True)
+            if isinstance(pieces, str):
+                raise ReplyInvalid(f"{self.endpoint} did not answer with a stream.", body=pieces[:500])
+            try:
+                async for piece in pieces:
+                    choices = getattr(piece, "choices", None)
+                    if choices and (text := getattr(choices[0].delta, "content", None)):
+                        yield text
+            finally:
+                await pieces.close()
+
+    async def aclose(self) -> None:
+        """Close the client of the running loop; those of other loops go with their loops."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.close()
+
+    async def _complete(self, request: Request, structure: Structure) -> ModelReply:
+        with self._our_errors(structure):
+            answer = await self._client().chat.completions.create(**self._body(request, structure))
+        return self._read(answer, request)
+
+    def _body(self, request: Request, structure: Structure) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+        }
+        if structure == "json_schema":
+            name = re.sub(r"\W", "_", request.name)
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": name, "schema": request.schema, "strict": True},
+            }
+        elif structure == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        if request.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        return body | ({"extra_body": self._extra} if self._extra else {})
+
+    def _read(self, answer: Any, request: Request) -> ModelReply:
+        """The first choice of a completion; a 200 may still hold a web page, no choice, no content or a refusal."""
+        if isinstance(answer, str) or not getattr(answer, "choices", None):
+            body = answer if isinstance(answer, str) else str(answer)
+            raise ModelUnavailable(
+                f"{self.endpoint} answered, but not as a chat server does: {_first_line(self._endpoint.redact(body))}",
+                hint="Check --base-url: it usually ends in /v1.",
+            )
+        choice = answer.choices[0]
+        message = getattr(choice, "message", None)
+        finish = str(getattr(choice, "finish_reason", None) or "stop")
+        refusal = getattr(message, "refusal", None)
+        if refusal and not getattr(message, "content", None):
+            finish = "content_filter"
+        return ModelReply(
+            text=str(getattr(message, "content", None) or ""),
+            usage=_usage(answer, request, message),
+            model=str(getattr(answer, "model", None) or self.name),
+            finish=finish,
+            tokens=_tokens(choice),
+        )
+
+    def _client(self) -> AsyncOpenAI:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            client = self._clients.get(loop)
+            if client is None:
+                client = self._clients[loop] = self._open()
+            return client
+
+    def _open(self) -> AsyncOpenAI:
+        import openai
+
+        # A loopback server is never reached through a proxy; a redirect could carry the key to another host.
+        http_client = openai.DefaultAsyncHttpxClient(
+            follow_redirects=False, trust_env=not self._endpoint.is_loopback, timeout=None
+        )
+        return openai.AsyncOpenAI(
+            base_url=self.endpoint,
+            api_key=self._endpoint.key or "none",
+            max_retries=0,
+            timeout=None,  # prompts.limits times the whole call: a read timeout never ends a slow drip
+            http_client=http_client,
+        )
+
+    @contextmanager
+    def _our_errors(self, structure: Structure) -> Iterator[None]:
+        """Every error of the SDK as one of ours; a bug stays what it is."""
+        import openai
+
+        try:
+            yield
+        except openai.APIStatusError as problem:
+            raise self._from_status(problem, structure) from problem
+        except openai.APIConnectionError as problem:
+            raise ModelUnavailable(
+                f"{self.endpoint} cannot be reached: {_cause(problem)}.",
+                hint="Is the server running? `branchwise doctor` finds out.",
+            ) from problem
+        except openai.LengthFinishReasonError as problem:
+            raise ReplyInvalid(f"{self.name} reached its limit of tokens.") from problem
+        except openai.ContentFilterFinishReasonError as problem:
+            raise ReplyInvalid(f"{self.name}: the content filter stopped the reply.") from problem
+        except (openai.OpenAIError, ValueError) as problem:
+            # What is left concerns the body: no JSON, another shape, a stream that broke off in the middle.
+            raise ModelUnavailable(
+                f"{self.endpoint} sent a reply that cannot be read: {_first_line(self._endpoint.redact(str(problem)))}"
+            ) from problem
+
+    def _from_status(self, problem: Any, structure: Structure) -> Exception:
+        status, headers = problem.status_code, problem.response.headers
+        said = _first_line(self._endpoint.redact(_said(problem)))
+        where = f"{self.name} at {self.endpoint}"
+        if status in (400, 413, 422) and _TOO_LONG.search(said):
+            self._learn_window(said)
+            return PromptTooLong(f"{where} finds the prompt too long: {said}")
+        if (
+            status in (400, 404, 415, 422, 501)
+            and structure != "text"
+            and not self._proven
+            and _may_be_structure(status, said)
+        ):
+            return _StructureRefused(ModelRefused(f"{where} refused the request ({status}): {said}"))
+        if status == 429 and _QUOTA.search(f"{problem.code} {problem.type} {said}"):
+            return ModelRefused(f"{where}: the quota is used up: {said}")
+        if status in (408, 409, 425, 429) or status >= 500:
+            wish = _retry_after(headers)
+            error = ModelUnavailable(f"{where} is not available ({status}): {said}", retry_after=wish)
+            error.overloaded = status in (429, 503)  # type: ignore[attr-defined]
+            return error
+        return ModelRefused(f"{where} refused the request ({status}): {said}", hint=_HINTS.get(status, ""))
+
+    def _learn_window(self, said: str) -> None:
+        """Shrink the context window to what the server's own message gives."""
+        sizes = [int(size.replace(",", "")) for size in _WINDOW.findall(said)]
+        if smaller := [size for size in sizes if 256 <= size < self.context_window]:
+            self.context_window = max(smaller)
+
+
+class _StructureRefused(Exception):
+    """The server refuses this structure; `problem` is what to raise where there is no weaker one."""
+
+    def __init__(self, problem: ModelError) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+_HINTS = {
+    401: "Check OPENAI_API_KEY.",
+    403: "This key may not use this model.",
+    404: "Check --model and --base-url; `branchwise doctor` lists the models of the server.",
+}
+
+
+def _may_be_structure(status: int, said: str) -> bool:
+    return status == 400 or status == 422 or bool(_STRUCTURE.search(said))
+
+
+def _said(problem: Any) -> str:
+    body = problem.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        return str(inner.get("message") or inner) if isinstance(inner, dict) else str(inner)
+    return str(body or problem.message)
+
+
+def _cause(problem: BaseException) -> str:
+    inner = problem.__cause__ or problem
+    return f"{_first_line(str(inner))}" if str(inner) else type(inner).__name__
+
+
+def _first_line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds until the server wants to be asked again: retry-after-ms, Retry-After in seconds or as a date."""
+    from email.utils import parsedate_to_datetime
+    from time import time
+
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return float(milliseconds) / 1000
+        if (value := headers.get("retry-after")) is None:
+            return None
+        return float(value)
+    except ValueError:
+        try:
+            return max(0.0, parsedate_to_datetime(str(value)).timestamp() - time())
+        except (ValueError, TypeError, OverflowError):
+            return None
+
+
+def _usage(answer: Any, request: Request, message: Any) -> Usage:
+    """What the server says was used; an estimate where it says nothing, for unknown is not free."""
+    from branchwise.prompts.tokens import estimate_messages, estimate_tokens
+
+    said = getattr(answer, "usage", None)
+    prompt = getattr(said, "prompt_tokens", None)
+    completion = getattr(said, "completion_tokens", None)
+    details = getattr(said, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None)
+    content = str(getattr(message, "content", None) or "")
+    inputs = prompt if isinstance(prompt, int) and prompt >= 0 else estimate_messages(request.messages)
+    return Usage(
+        calls=1,
+        input_tokens=inputs,
+        cached_tokens=min(cached, inputs) if isinstance(cached, int) and cached > 0 else 0,
+        output_tokens=completion if isinstance(completion, int) and completion >= 0 else estimate_tokens(content),
+    )
+
+
+def _tokens(choice: Any) -> tuple[TokenChoice, ...]:
+    content = getattr(getattr(choice, "logprobs", None), "content", None) or ()
+    return tuple(
+        TokenChoice(token=place.token, alternatives={other.token: other.logprob for other in place.top_logprobs or ()})
+        for place in content
+    )
+
+
+def open_model(
+    name: str, base_url: str | None = None, *, context_window: int | None = None, **options: Any
+) -> ChatModel:
+    """The chat model that `--model` and `--base-url` name: "vllm:<folder>" runs in this process, all else on a server.
+
+    Opens no connection. Raises InputError for an empty name, a malformed URL, a missing key, or a foreign host while
+    offline.
+    """
+    if not name.strip():
+        raise InputError("No model is named.", hint="Give --model NAME, or leave it out to work without one.")
+    if name.startswith("vllm:"):
+        from branchwise.prompts.vllm_chat import VllmChat
+
+        return VllmChat(name.removeprefix("vllm:"), **options)
+    return OpenAIChat(name, base_url, context_window=context_window or DEFAULT_WINDOW, **options)
