@@ -19,7 +19,7 @@ HUB = "xlangai/BRIGHT"
 
 _POST = (
     "The query is a post from a question-and-answer site on {field}. A passage is relevant if it explains a {what} "
-    "that a good answer to the post would rest on or cite. Sharing words or the general topic with the post is not enough."
+    "that a good answer to the post would rest on or cite. Sharing words or the topic with the post is not enough."
 )
 _PROBLEM = (
     "The query is a problem. A passage is relevant if it is a solved problem whose solution uses {what} that solves "
