@@ -1,0 +1,94 @@
+"""Files that survive a crash: written whole, forced to disk, renamed into place, and checked by size and hash.
+
+Knows nothing of what the files hold. Tested in tests/stores/test_files.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from branchwise.stores.errors import IndexCorrupt
+
+LISTING = "files.json"
+_UNLISTED = "chroma"  # opening Chroma changes its files: it is checked by a full scan instead
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by the JSON of `value` in one rename, on disk when this returns."""
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("w", encoding="utf-8", newline="\n") as file:
+        json.dump(value, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in `path`. Raises IndexCorrupt naming it, FileNotFoundError where it is gone."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IndexCorrupt(f"{path} is damaged: {error}") from error
+
+
+def sync_tree(folder: Path) -> None:
+    """Force every file below `folder`, and the folders themselves, to disk."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(parent))
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in `folder` to disk; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of every file of a generation that never changes, by its name with forward slashes."""
+    return {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _digest(path)}
+        for path in _listed(folder)
+    }
+
+
+def check_files(folder: Path, *, contents: bool = False) -> list[str]:
+    """One sentence for each file that is gone or changed: by size, and by sha256 where `contents` is asked for."""
+    broken = []
+    try:
+        listing = read_json(folder / LISTING)
+    except FileNotFoundError:
+        return [f"{folder / LISTING} is gone."]
+    for name, facts in listing.items():
+        path = folder / name
+        if not path.is_file():
+            broken.append(f"{path} is gone.")
+        elif (size := path.stat().st_size) != facts["size"]:
+            broken.append(f"{path} has {size} bytes instead of {facts['size']}.")
+        elif contents and _digest(path) != facts["sha256"]:
+            broken.append(f"{path} has other contents than were written.")
+    return broken
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != LISTING and path.relative_to(folder).parts[0] != _UNLISTED:
+            yield path
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,188 @@
+"""Writing a generation: everything in a staging folder, verified, forced to disk, then published by one rename.
+
+A crash at any moment leaves the published generation as it was; what a dead writer left behind is swept away by the
+next. One writer at a time, by a file lock. Tested in tests/stores/test_staging.py and test_kill.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from branchwise.stores.database import Database, DatabaseWriter
+from branchwise.stores.embedding import Embedder, FloatMatrix
+from branchwise.stores.errors import IndexCorrupt, IndexLocked, IndexMissing, InputError
+from branchwise.stores.files import LISTING, list_files, sync_folder, sync_tree, write_json
+from branchwise.stores.index import VECTORS
+from branchwise.stores.lexical import LexicalIndex
+from branchwise.stores.manifest import GENERATIONS, Manifest, generation_folder, read_manifest
+from branchwise.stores.records import Document, Passage
+from branchwise.stores.tree import SemanticTree
+from branchwise.stores.vectors import build_vectors, verify_vectors
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_GENERATIONS_KEPT = 2  # the current one, and the one that readers may still have open
+
+
+class Staging:
+    """A generation in the making. Leave the `with` block without `publish` and nothing has happened."""
+
+    def __init__(self, path: Path, lock: FileLock, previous: Manifest | None, *, chroma_url: str | None) -> None:
+        self.path = path
+        self.previous = previous
+        self.generation = (previous.generation if previous else 0) + 1
+        self._lock = lock
+        self._chroma_url = chroma_url
+        self._hash = hashlib.sha256()
+        self.folder = path / GENERATIONS / f"staging-{secrets.token_hex(4)}"
+        self.folder.mkdir(parents=True)
+        self._database = DatabaseWriter(self.folder)
+        self._tree: SemanticTree | None = None
+        self._vectors: FloatMatrix | None = None
+        self._embedding: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._database.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
+
+    def add_documents(self, documents: Iterable[Document]) -> int:
+        """Store documents; how many."""
+        return self._database.add_documents(self._hashed(documents))
+
+    def add_passages(self, passages: Iterable[Passage]) -> int:
+        """Store passages, each a leaf to come; how many."""
+        return self._database.add_passages(passages)
+
+    def write_tree(self, tree: SemanticTree) -> None:
+        """Store the tree. Its leaf order is the row order of everything else."""
+        self._tree = tree
+        self._database.write_tree(tree)
+
+    def write_vectors(self, leaves: FloatMatrix, inner: FloatMatrix) -> None:
+        """Store the vectors of `tree.leaf_ids` and of `tree.inner_ids`, both (n, d) float32."""
+        if self._tree is None:
+            raise ValueError("write_tree comes before write_vectors")
+        given, wanted = (len(leaves), len(inner)), (len(self._tree.leaf_ids), len(self._tree.inner_ids))
+        if given != wanted:
+            raise ValueError(f"{given} vectors of leaves and inner nodes for {wanted} nodes")
+        self._vectors = np.concatenate([leaves, inner]).astype(np.float32, copy=False)
+        np.save(self.folder / VECTORS, self._vectors)
+
+    def write_embedder(self, embedder: Embedder) -> None:
+        """Store what embeds queries."""
+        embedder.save(self.folder / "embedder")
+        self._embedding = {
+            "name": embedder.name,
+            "dimension": embedder.dimension,
+            "fingerprint": embedder.fingerprint,
+        }
+
+    def write_lexical(self, lexical: LexicalIndex) -> None:
+        """Store BM25, its rows in the order of `tree.leaf_ids`."""
+        lexical.save(self.folder / "lexical")
+
+    def publish(self, manifest: Manifest, *, progress: Callable[[int], None] | None = None) -> Path:
+        """Build Chroma, verify everything, make it the current generation; the path of the index.
+
+        `progress` is called with the number of nodes written to Chroma since the last call. Raises IndexCorrupt where
+        what was written cannot be read back.
+        """
+        if self._tree is None or self._vectors is None or not self._embedding:
+            raise ValueError("publish needs a tree, vectors and an embedder")
+        manifest = self._complete(manifest, self._tree)
+        name = manifest.collection()
+        leaves = len(self._tree.leaf_ids)
+        rows = (self._vectors[:leaves], self._vectors[leaves:])
+        self._database.finish()
+        chroma, url = self.folder / "chroma", self._chroma_url
+        with Database(self.folder) as database:
+            build_vectors(name, database.node_texts, *rows, folder=chroma, url=url, progress=progress)
+            broken = self._tree.check() + database.check()
+            broken += verify_vectors(name, database.node_texts, *rows, folder=chroma, url=url)
+        if broken:
+            raise IndexCorrupt(f"The new generation is not sound and was not published: {broken[0]}")
+        write_json(self.folder / LISTING, list_files(self.folder))
+        sync_tree(self.folder)
+        final = generation_folder(self.path, manifest.generation)
+        os.replace(self.folder, final)
+        sync_folder(final.parent)
+        manifest.write(self.path)
+        _sweep(self.path, manifest.generation)
+        return self.path
+
+    def _complete(self, manifest: Manifest, tree: SemanticTree) -> Manifest:
+        from importlib.metadata import version
+
+        counts = self._database.counts()
+        return replace(
+            manifest,
+            index_id=self.previous.index_id if self.previous else secrets.token_hex(8),
+            generation=self.generation,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            branchwise_version=version("branchwise"),
+            embedding=self._embedding,
+            corpus_hash=self._hash.hexdigest(),
+            counts={
+                "documents": counts["documents"],
+                "passages": counts["passages"] + counts["duplicates"],
+                "leaves": len(tree.leaf_ids),
+                "inner": len(tree.inner_ids),
+                "depth": max((tree.depth(leaf) for leaf in tree.leaf_ids), default=0),
+            },
+        )
+
+    def _hashed(self, documents: Iterable[Document]) -> Iterator[Document]:
+        for document in documents:
+            facts = [document.doc_id, document.title, document.text, dict(document.metadata)]
+            self._hash.update(json.dumps(facts, sort_keys=True).encode() + b"\n")
+            yield document
+
+
+def stage(path: Path | str, *, chroma_url: str | None = None) -> Staging:
+    """Begin a generation of the index at `path`, which need not be there yet. Raises IndexLocked or InputError."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, not a folder for an index.")
+    try:
+        previous = read_manifest(path)
+    except IndexMissing:
+        previous = None
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise IndexLocked(
+            f"Another process is writing {path}.", hint="Wait for it to end; searches go on meanwhile."
+        ) from error
+    _sweep(path, previous.generation if previous else 0)
+    return Staging(path, lock, previous, chroma_url=chroma_url)
+
+
+def _sweep(path: Path, current: int) -> None:
+    """Remove what dead writers left behind, and generations that no reader can still need."""
+    folder = path / GENERATIONS
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        number = int(entry.name) if entry.name.isdigit() else None
+        if number is None or number > current or number <= current - _GENERATIONS_KEPT:
+            shutil.rmtree(entry, ignore_errors=True)
