@@ -17,10 +17,21 @@ from branchwise.stores.records import Budget, Usage
 
 
 class Meter:
-    """Counts usage against a budget; seconds run from its creation."""
+    """Counts usage against a budget; seconds run from its creation.
 
-    def __init__(self, budget: Budget | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    What a meter counts, its `parent` counts too, and its limits hold as well: so one slate, one search and one session
+    can each be measured.
+    """
+
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        *,
+        parent: Meter | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.budget = budget or Budget()
+        self.parent = parent
         self._clock = clock
         self._started = clock()
         self._lock = threading.Lock()
@@ -34,32 +45,44 @@ class Meter:
             return replace(self._spent, seconds=self._clock() - self._started)
 
     def remaining_seconds(self) -> float | None:
-        """Seconds until the deadline, at least 0; None where there is none."""
+        """Seconds until the nearest deadline, at least 0; None where there is none."""
+        above = self.parent.remaining_seconds() if self.parent else None
         if self.budget.max_seconds is None:
-            return None
-        return max(0.0, self.budget.max_seconds - (self._clock() - self._started))
+            return above
+        own = max(0.0, self.budget.max_seconds - (self._clock() - self._started))
+        return own if above is None else min(own, above)
 
     def check(self, estimated_tokens: int = 0, estimated_cost: float | None = 0.0) -> None:
         """Raise BudgetSpent if one more call of this size could pass a limit."""
+        if self.parent:
+            self.parent.check(estimated_tokens, estimated_cost)
         with self._lock:
             self._check(estimated_tokens, estimated_cost)
 
     def reserve(self, estimated_tokens: int, estimated_cost: float | None) -> Reservation:
         """Set the call's share aside, or raise BudgetSpent. Settle the reservation whatever becomes of the call."""
-        with self._lock:
-            self._check(estimated_tokens, estimated_cost)
-            share = Usage(calls=1, input_tokens=estimated_tokens, cost=estimated_cost or 0.0)
-            self._reserved += share
-        return Reservation(self, share)
+        above = self.parent.reserve(estimated_tokens, estimated_cost) if self.parent else None
+        try:
+            with self._lock:
+                self._check(estimated_tokens, estimated_cost)
+                share = Usage(calls=1, input_tokens=estimated_tokens, cost=estimated_cost or 0.0)
+                self._reserved += share
+        except BudgetSpent:
+            if above:
+                above.settle(Usage())
+            raise
+        return Reservation(self, share, above)
 
     def add(self, usage: Usage) -> None:
         """Count usage that was not reserved."""
+        if self.parent:
+            self.parent.add(usage)
         with self._lock:
             self._spent += replace(usage, seconds=0.0)
 
     def _check(self, tokens: int, cost: float | None) -> None:
         budget, spent, held = self.budget, self._spent, self._reserved
-        if self.remaining_seconds() == 0.0:
+        if budget.max_seconds is not None and self.remaining_seconds() == 0.0:
             raise BudgetSpent(f"The limit of {budget.max_seconds:g} seconds is reached.")
         if budget.max_calls is not None and spent.calls + held.calls + 1 > budget.max_calls:
             raise BudgetSpent(f"The limit of {budget.max_calls} model calls is reached.")
@@ -82,13 +105,16 @@ class Meter:
 class Reservation:
     """One call's share of a budget, until it is settled."""
 
-    def __init__(self, meter: Meter, share: Usage) -> None:
+    def __init__(self, meter: Meter, share: Usage, above: Reservation | None) -> None:
         self._meter = meter
         self._share: Usage | None = share
+        self._above = above
 
     def settle(self, usage: Usage) -> None:
         """Replace the reservation by what was really used; a second time does nothing."""
         meter = self._meter
+        if self._above:
+            self._above.settle(usage)
         with meter._lock:
             if self._share is None:
                 return

@@ -3,7 +3,7 @@
 A template is a Markdown file `<name>.v<version>.md` beside this module, or in a folder of the user's that overrides it
 by the same file name. Its front matter declares the purpose and every variable with its kind:
 
-    text           written by us or by the caller; inserted as it is (tags neutralised)
+    text           written by us or by the caller, tags neutralised; for "" the section of that name, if there is one
     flag           True inserts the section of that name, False nothing
     data           somebody's text, fenced by a tag of the variable's name
     list           somebody's texts, fenced as <item 1>, <item 2>, ...
@@ -114,8 +114,9 @@ def load_template(path: Path) -> Template:
     pieces = _SECTION.split(body)
     sections = {name: content.strip("\n") for name, content in zip(pieces[1::2], pieces[2::2], strict=True)}
     flags = {name for name, kind in variables.items() if kind == "flag"}
+    optional = {name for name, kind in variables.items() if kind in ("flag", "text")}
     used = set(_SLOT.findall(body))
-    if "user" not in sections or set(sections) - flags != set(sections) & {"system", "user"} or flags - set(sections):
+    if "user" not in sections or set(sections) - optional - {"system", "user"} or flags - set(sections):
         raise InputError(f"{path}: the sections must be system, user and one for each flag; found {sorted(sections)}.")
     if used != set(variables):
         raise InputError(f"{path}: declares {sorted(variables)} but uses {sorted(used)}.")
@@ -182,7 +183,7 @@ def _insert(template: Template, name: str, variables: Mapping[str, Any]) -> str:
     if kind == "flag":
         return template.sections[name] if value else ""
     if kind == "text":
-        return neutralise(str(value))
+        return neutralise(str(value)) or template.sections.get(name, "")
     if kind == "data":
         return fence(name, str(value))
     found = _KIND.fullmatch(kind)

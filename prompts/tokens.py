@@ -39,6 +39,19 @@ def estimate_messages(messages: Sequence[Message]) -> int:
     return sum(estimate_tokens(message.content) + PER_MESSAGE for message in messages)
 
 
+def shorten_to(text: str, tokens: int) -> str:
+    """`text`, or as much of it as `tokens` hold, cut at a word, with a mark that says how much is left out."""
+    if len(text) <= 2 * tokens or estimate_tokens(text) <= tokens:
+        return text
+    low, high = 0, len(text)
+    while high - low > 16:
+        middle = (low + high) // 2
+        low, high = (middle, high) if estimate_tokens(text[:middle]) <= tokens - 12 else (low, middle)
+    cut = text.rfind(" ", low * 9 // 10, low)
+    kept = text[: cut if cut > 0 else low].rstrip()
+    return f"{kept} [... {len(text) - len(kept):,} more characters]"
+
+
 def _weight(code: int) -> float:
     if code < 0x250:  # accented Latin
         return 0.9

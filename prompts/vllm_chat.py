@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from branchwise.prompts.ask import PromptTooLong
 from branchwise.prompts.model import ModelReply, Request, TokenChoice
 from branchwise.stores.errors import InputError, ModelRefused, ModelUnavailable
 from branchwise.stores.records import Usage
@@ -198,6 +199,8 @@ def _translate(error: Exception, model: str) -> Exception:
     """vLLM's own refusals (too long, a schema it cannot follow) and engine failures, as ours; a bug stays a bug."""
     refusals = importlib.import_module("vllm.exceptions")
     if isinstance(error, refusals.VLLMClientError | ValueError):
+        if "context length" in str(error):
+            return PromptTooLong(f"{model} finds the prompt too long: {error}")
         return ModelRefused(f"{model} refused the request: {error}")
     if isinstance(error, RuntimeError | refusals.VLLMError):
         return ModelUnavailable(f"{model} failed: {error}")

@@ -187,7 +187,7 @@ class Budget:
 class Judgement:
     """A judge's scores for a slate, anchors included: None where it gave none, never 0 instead.
 
-    `weak` marks scores of the embedded judge that stood in for a model which failed.
+    `weak` marks scores of the embedded judge that stood in for a model which failed; `note` says why.
     """
 
     slate: Slate
@@ -196,6 +196,7 @@ class Judgement:
     usage: Usage = field(default_factory=Usage)
     judge: str = ""
     weak: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
