@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from branchwise.prompts.ask import PromptTooLong
 from branchwise.prompts.model import ChatModel, Message, Request
 from branchwise.prompts.vllm_chat import VllmChat
 from branchwise.stores.errors import InputError, ModelRefused, ModelUnavailable
@@ -45,7 +46,7 @@ async def test_a_reply_has_text_usage_and_finish(model: VllmChat) -> None:
     assert reply.usage.output_tokens == 12
     assert reply.usage.input_tokens > 10
     assert reply.usage.seconds > 0
-    assert model.context_window == 4096
+    assert model.context_window == 8192
 
 
 async def test_a_schema_is_followed_by_random_weights(model: VllmChat) -> None:
@@ -104,12 +105,19 @@ async def test_a_repeated_prefix_is_served_from_cache(model: VllmChat) -> None:
 
 async def test_a_request_that_cannot_be_served_fails_alone(model: VllmChat) -> None:
     """Too long a prompt is refused; the calls that shared its batch are answered."""
-    wanted = [ask("short", max_tokens=4), ask("word " * 9000, max_tokens=4), ask("also short", max_tokens=4)]
+    wanted = [ask("short", max_tokens=4), ask("word " * 19_000, max_tokens=4), ask("also short", max_tokens=4)]
     first, refused, last = await asyncio.gather(*map(model.complete, wanted), return_exceptions=True)
-    assert isinstance(refused, ModelRefused)
-    assert "4096" in str(refused)
+    assert isinstance(refused, PromptTooLong)
+    assert str(model.context_window) in str(refused)
     assert not isinstance(first, BaseException)
     assert not isinstance(last, BaseException)
+
+
+async def test_a_schema_that_cannot_be_followed_is_refused(model: VllmChat) -> None:
+    """What the grammar engine cannot express is the caller's to mend, and is not tried again."""
+    impossible = {"type": "string", "pattern": "(?<=x)y"}
+    with pytest.raises(ModelRefused):
+        await model.complete(ask("Judge.", schema=impossible, max_tokens=5))
 
 
 async def test_a_cancelled_call_is_not_waited_for(model: VllmChat) -> None:

@@ -1,6 +1,6 @@
 """Makes a chat model of half a million random weights, so that a real vLLM has something to serve.
 
-It speaks nonsense, but in the real protocol: its own byte-level BPE, a chat template, a context window of 4,096 tokens.
+It speaks nonsense, but in the real protocol: its own byte-level BPE, a chat template, a context window of 8,192 tokens.
 Nothing is downloaded: the tokenizer is trained on the language topics that come with Python. Run it alone with
 `python tests/vllm/tiny_model.py FOLDER`.
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 VOCABULARY = 2048
-CONTEXT = 4096
+CONTEXT = 8192
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
