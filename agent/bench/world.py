@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from branchwise.agent.bench.datasets import Dataset, Query
 from branchwise.stores.errors import InputError
-from branchwise.stores.records import Document, Part, TreeNode
+from branchwise.stores.records import Document, Part, Passage, TreeNode
 from branchwise.stores.tree import SemanticTree
 
 WORDS_OF_TOPIC = 12
@@ -178,3 +179,29 @@ def _questions(
         queries.append(Query(query_id=f"q{number}", text=f"{text} ({number})?"))
         qrels[f"q{number}"] = {str(leaf)[2:]: 1 for leaf in dict.fromkeys(gold) if str(leaf).startswith("p:")}
     return tuple(queries), qrels
+
+
+def write_index(world: World, folder: Path) -> Path:
+    """Make an index at `folder` of the world's documents under its own, true tree; whole documents are passages."""
+    from branchwise.stores.embedding import make_embedder
+    from branchwise.stores.lexical import LexicalIndex
+    from branchwise.stores.manifest import Manifest
+    from branchwise.stores.staging import stage
+
+    documents, tree = world.dataset.documents, world.tree
+    texts = {f"p:{document.doc_id}": document.text for document in documents}
+    leaf_texts = [texts[leaf] for leaf in tree.leaf_ids]
+    embedder = make_embedder("embedded", texts=leaf_texts)
+    with stage(folder) as staging:
+        staging.add_documents(documents)
+        staging.add_passages(
+            Passage(passage_id=d.doc_id, doc_id=d.doc_id, text=d.text, start=0, end=len(d.text)) for d in documents
+        )
+        staging.write_tree(tree)
+        staging.write_vectors(
+            embedder.embed_texts(leaf_texts), embedder.embed_texts([tree.node(node).text for node in tree.inner_ids])
+        )
+        staging.write_embedder(embedder)
+        staging.write_lexical(LexicalIndex.build(leaf_texts))
+        staging.publish(Manifest(title=world.dataset.name, models={"summarise": "synthetic"}))
+    return folder
