@@ -89,7 +89,7 @@ class PromptLibrary:
         _check_variables(template, variables)
         slots = {key: _insert(template, key, variables) for key in template.variables}
         messages = tuple(
-            Message(role=role, content=_fill(template.sections[role], slots))
+            Message(role=role, content=_fill(template.sections[role], slots).strip("\n"))
             for role in ("system", "user")
             if role in template.sections
         )
@@ -112,7 +112,7 @@ def load_template(path: Path) -> Template:
     head, body = _split_front_matter(path, text)
     purpose, variables = _read_front_matter(path, head)
     pieces = _SECTION.split(body)
-    sections = {name: content.strip("\n") for name, content in zip(pieces[1::2], pieces[2::2], strict=True)}
+    sections = {name: content.rstrip("\n") for name, content in zip(pieces[1::2], pieces[2::2], strict=True)}
     flags = {name for name, kind in variables.items() if kind == "flag"}
     optional = {name for name, kind in variables.items() if kind in ("flag", "text")}
     used = set(_SLOT.findall(body))
@@ -194,7 +194,7 @@ def _insert(template: Template, name: str, variables: Mapping[str, Any]) -> str:
 def _fill(section: str, slots: Mapping[str, str]) -> str:
     # One pass: what a variable brings in is never searched for slots. Empty lists leave no gap behind.
     lines = [line for line in section.split("\n") if not ((slot := _SLOT.fullmatch(line)) and not slots[slot.group(1)])]
-    return _SLOT.sub(lambda slot: slots[slot.group(1)], "\n".join(lines)).strip("\n")
+    return _SLOT.sub(lambda slot: slots[slot.group(1)], "\n".join(lines))
 
 
 def _texts(value: Any) -> tuple[str, ...]:

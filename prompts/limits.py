@@ -55,6 +55,10 @@ class Limits:
             raise InputError("Timeout and waits must be positive numbers of seconds.")
 
 
+class Overloaded(ModelUnavailable):
+    """The server has too much to do (429, 503): fewer calls at a time will help."""
+
+
 class Gate:
     """Admits calls to one endpoint. Works across threads and event loops: waiters are woken on their own loop."""
 
@@ -109,7 +113,7 @@ class Gate:
         self._wake()
 
     def failed(self, *, overloaded: bool, retry_after: float | None) -> None:
-        """A call failed; `overloaded` (429, 503) halves the places, once for the calls that were in flight together."""
+        """A call failed; `overloaded` halves the places, once for the calls that were in flight together."""
         with self._lock:
             self._failures += 1
             if not overloaded:
@@ -260,7 +264,7 @@ async def _once(make: Callable[[], Awaitable[T]], gate: Gate, tokens: int, remai
             gate.failed(overloaded=False, retry_after=None)
             raise ModelUnavailable(f"The model did not answer within {timeout:.1f} seconds.") from problem
         except ModelUnavailable as problem:
-            gate.failed(overloaded=getattr(problem, "overloaded", False), retry_after=read_wish(problem))
+            gate.failed(overloaded=isinstance(problem, Overloaded), retry_after=read_wish(problem))
             raise
         gate.succeeded(time.monotonic() - started)
         return result

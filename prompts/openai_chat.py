@@ -1,9 +1,10 @@
 """Any server that speaks OpenAI's chat protocol: OpenAI, vLLM, Ollama, llama.cpp, a gateway.
 
 The only home of the `openai` package (2.54 and 3.x). Its own retries are off, redirects are not followed, and every
-error of it becomes one of ours in one place. How strictly a server can be told the form of its reply is found out once
-an endpoint and model, and remembered: json_schema, else json_object, else plain text. A client belongs to the event
-loop that made it, so one OpenAIChat serves scripts, threads and notebooks. Tested in tests/prompts/test_openai_chat.py
+error of it becomes one of ours in one place. What a server understands of the protocol, its dialect, is found out once
+and remembered: the form of a reply by json_schema, else json_object, else plain text; max_tokens or
+max_completion_tokens; temperature and log-probabilities or none. A client belongs to the event loop that made it, so one
+OpenAIChat serves scripts, threads and notebooks. Tested in tests/prompts/test_openai_chat.py
 and test_faults.py against a real loopback server.
 """
 
@@ -13,12 +14,14 @@ import asyncio
 import re
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from branchwise.prompts.ask import PromptTooLong
 from branchwise.prompts.endpoint import Endpoint, find_endpoint
+from branchwise.prompts.limits import Overloaded
 from branchwise.prompts.model import ChatModel, ModelReply, Request, TokenChoice
 from branchwise.stores.errors import InputError, ModelError, ModelRefused, ModelUnavailable, ReplyInvalid
 from branchwise.stores.records import Usage
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 Structure = Literal["json_schema", "json_object", "text"]
 WEAKER: dict[Structure, Structure] = {"json_schema": "json_object", "json_object": "text"}
+
+THINKING_ROOM = 4_096  # tokens added to a reply's limit once a model is seen to think before it answers
 
 DEFAULT_WINDOW = 32_768  # tokens, where neither the server nor the user says: what today's smallest servers offer
 MAX_CONNECTIONS = 512
@@ -40,16 +45,37 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _WINDOW = re.compile(r"(?:length|window|size|limit|maximum)\D{0,30}?(\d[\d,]{2,})", re.IGNORECASE)
-_STRUCTURE = re.compile(r"response_format|json_schema|json_object|structured|guided|grammar|schema", re.IGNORECASE)
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing|credit balance|payment", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """What of the protocol a server understands; `limit_field` is its name for the most tokens of a reply."""
+
+    structure: Structure = "json_schema"
+    limit_field: str = "max_tokens"
+    temperature: bool = True
+    logprobs: bool = True
+
+    def without(self, complaint: str, request: Request) -> Dialect | None:
+        """The next simpler dialect after a server refused a request with this complaint; None where there is none."""
+        if "max_completion_tokens" in complaint and self.limit_field == "max_tokens":
+            return replace(self, limit_field="max_completion_tokens")
+        if "temperature" in complaint and self.temperature:
+            return replace(self, temperature=False)
+        if "logprobs" in complaint and self.logprobs and request.top_logprobs:
+            return replace(self, logprobs=False)
+        if request.schema is not None and self.structure != "text":
+            return replace(self, structure=WEAKER[self.structure])
+        return None
 
 
 class OpenAIChat:
     """A chat model behind an OpenAI-compatible server.
 
-    `context_window` in tokens; where the server proves it smaller (its error says so), it shrinks to that. `structure`
-    is where to begin with the form of replies, "json_schema" unless a profile knows better. `extra` goes into every
-    request's body as it is (for example {"reasoning_effort": "low"}).
+    `context_window` in tokens; where the server proves it smaller (its error says so), it shrinks to that. `dialect`
+    is where to begin, the full protocol unless a profile knows better. `extra` goes into every request's body as it is
+    (for example {"reasoning_effort": "low"}).
     """
 
     def __init__(
@@ -59,40 +85,43 @@ class OpenAIChat:
         *,
         key: str | None = None,
         context_window: int = DEFAULT_WINDOW,
-        structure: Structure = "json_schema",
-        extra: dict[str, Any] | None = None,
+        dialect: Dialect | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self._endpoint: Endpoint = find_endpoint(base_url, key=key)
         self.name = name
         self.endpoint = self._endpoint.url
         self.context_window = context_window
-        self.structure: Structure = structure
-        self._proven = False
+        self.dialect = dialect or Dialect()
+        self._proven: set[Dialect] = set()
+        self._thinks = False
         self._extra = dict(extra or {})
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
     async def complete(self, request: Request) -> ModelReply:
-        """One reply; a server that cannot do the structure asked for is asked at once with a weaker one."""
+        """One reply; a server that refuses the dialect is asked at once in a simpler one."""
         while True:
-            structure = self.structure if request.schema is not None else "text"
+            dialect = self.dialect
             try:
-                reply = await self._complete(request, structure)
-            except _StructureRefused as refusal:
-                if structure == "text":
-                    raise refusal.problem from refusal.problem.__cause__
+                with self._our_errors():
+                    answer = await self._client().chat.completions.create(**self._body(request, dialect))
+            except ModelRefused as refusal:
+                simpler = dialect.without(refusal.message, request) if self._may_be_dialect(refusal, dialect) else None
+                if simpler is None:
+                    raise
                 with self._lock:
-                    if self.structure == structure:
-                        self.structure = WEAKER[structure]
+                    if self.dialect == dialect:
+                        self.dialect = simpler
                 continue
             if request.schema is not None:
-                self._proven = True
-            return reply
+                self._proven.add(dialect)
+            return self._read(answer, request)
 
     async def stream(self, request: Request) -> AsyncIterator[str]:
         """The reply's text piece by piece."""
-        with self._our_errors("text"):
-            pieces = await self._client().chat.completions.create(**self._body(request, "text"), stream=True)
+        with self._our_errors():
+            pieces = await self._client().chat.completions.create(**self._body(request, self.dialect), stream=True)
             if isinstance(pieces, str):
                 raise ReplyInvalid(f"{self.endpoint} did not answer with a stream.", body=pieces[:500])
             try:
@@ -109,27 +138,28 @@ class OpenAIChat:
         if client is not None:
             await client.close()
 
-    async def _complete(self, request: Request, structure: Structure) -> ModelReply:
-        with self._our_errors(structure):
-            answer = await self._client().chat.completions.create(**self._body(request, structure))
-        return self._read(answer, request)
+    def _may_be_dialect(self, refusal: ModelRefused, dialect: Dialect) -> bool:
+        """Whether a refusal may be of the form of our request, and not of what it says."""
+        status = getattr(refusal.__cause__, "status_code", None)
+        return status in (400, 415, 422, 501) and dialect not in self._proven
 
-    def _body(self, request: Request, structure: Structure) -> dict[str, Any]:
+    def _body(self, request: Request, dialect: Dialect) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
+            dialect.limit_field: request.max_tokens + (THINKING_ROOM if self._thinks else 0),
         }
-        if structure == "json_schema":
+        if dialect.temperature:
+            body["temperature"] = request.temperature
+        if request.schema is not None and dialect.structure == "json_schema":
             name = re.sub(r"\W", "_", request.name)
             body["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": name, "schema": request.schema, "strict": True},
             }
-        elif structure == "json_object":
+        elif request.schema is not None and dialect.structure == "json_object":
             body["response_format"] = {"type": "json_object"}
-        if request.top_logprobs:
+        if request.top_logprobs and dialect.logprobs:
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
         return body | ({"extra_body": self._extra} if self._extra else {})
 
@@ -147,8 +177,11 @@ class OpenAIChat:
         refusal = getattr(message, "refusal", None)
         if refusal and not getattr(message, "content", None):
             finish = "content_filter"
+        text = str(getattr(message, "content", None) or "")
+        details = getattr(getattr(answer, "usage", None), "completion_tokens_details", None)
+        self._thinks = self._thinks or bool(getattr(details, "reasoning_tokens", 0)) or "<think>" in text[:200]
         return ModelReply(
-            text=str(getattr(message, "content", None) or ""),
+            text=text,
             usage=_usage(answer, request, message),
             model=str(getattr(answer, "model", None) or self.name),
             finish=finish,
@@ -179,14 +212,14 @@ class OpenAIChat:
         )
 
     @contextmanager
-    def _our_errors(self, structure: Structure) -> Iterator[None]:
+    def _our_errors(self) -> Iterator[None]:
         """Every error of the SDK as one of ours; a bug stays what it is."""
         import openai
 
         try:
             yield
         except openai.APIStatusError as problem:
-            raise self._from_status(problem, structure) from problem
+            raise self._from_status(problem) from problem
         except openai.APIConnectionError as problem:
             raise ModelUnavailable(
                 f"{self.endpoint} cannot be reached: {_cause(problem)}.",
@@ -202,27 +235,18 @@ class OpenAIChat:
                 f"{self.endpoint} sent a reply that cannot be read: {_first_line(self._endpoint.redact(str(problem)))}"
             ) from problem
 
-    def _from_status(self, problem: Any, structure: Structure) -> Exception:
+    def _from_status(self, problem: Any) -> ModelError:
         status, headers = problem.status_code, problem.response.headers
         said = _first_line(self._endpoint.redact(_said(problem)))
         where = f"{self.name} at {self.endpoint}"
         if status in (400, 413, 422) and _TOO_LONG.search(said):
             self._learn_window(said)
             return PromptTooLong(f"{where} finds the prompt too long: {said}")
-        if (
-            status in (400, 404, 415, 422, 501)
-            and structure != "text"
-            and not self._proven
-            and _may_be_structure(status, said)
-        ):
-            return _StructureRefused(ModelRefused(f"{where} refused the request ({status}): {said}"))
         if status == 429 and _QUOTA.search(f"{problem.code} {problem.type} {said}"):
             return ModelRefused(f"{where}: the quota is used up: {said}")
-        if status in (408, 409, 425, 429) or status >= 500:
-            wish = _retry_after(headers)
-            error = ModelUnavailable(f"{where} is not available ({status}): {said}", retry_after=wish)
-            error.overloaded = status in (429, 503)  # type: ignore[attr-defined]
-            return error
+        if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
+            kind = Overloaded if status in (429, 503) else ModelUnavailable
+            return kind(f"{where} is not available ({status}): {said}", retry_after=_retry_after(headers))
         return ModelRefused(f"{where} refused the request ({status}): {said}", hint=_HINTS.get(status, ""))
 
     def _learn_window(self, said: str) -> None:
@@ -232,23 +256,11 @@ class OpenAIChat:
             self.context_window = max(smaller)
 
 
-class _StructureRefused(Exception):
-    """The server refuses this structure; `problem` is what to raise where there is no weaker one."""
-
-    def __init__(self, problem: ModelError) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
 _HINTS = {
     401: "Check OPENAI_API_KEY.",
     403: "This key may not use this model.",
     404: "Check --model and --base-url; `branchwise doctor` lists the models of the server.",
 }
-
-
-def _may_be_structure(status: int, said: str) -> bool:
-    return status == 400 or status == 422 or bool(_STRUCTURE.search(said))
 
 
 def _said(problem: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 MAX_CHARS = 262_144  # a long honest reply has 20,000; repairing more takes seconds of the event loop
 MAX_BRACKETS = 20_000
+MAX_DEPTH = 64  # our replies have five levels
 
 _THINK = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
@@ -115,6 +116,8 @@ def _cut_back(text: str) -> tuple[str, bool]:
             in_string = True
         elif char in "{[":
             open_brackets.append("}" if char == "{" else "]")
+            if len(open_brackets) > MAX_DEPTH:
+                raise ValueError("The JSON in the reply is nested too deeply.")
             keep, keep_open = place + 1, "".join(reversed(open_brackets))
         elif char in "}]":
             if not open_brackets:

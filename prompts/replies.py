@@ -118,7 +118,9 @@ class ItemScore(Reply):
 
 
 class SlateReply(Reply):
-    """Reply to judge_inner.v1 and judge_leaf.v1: {"scores": {"1": 73}, "why": {"1": "..."}} or a list of objects.
+    """Reply to judge_inner.v1 and judge_leaf.v1: {"scores": {"1": 73}, "why": [{"n": 1, "text": "..."}]}.
+
+    Accepted too: scores as a list of objects or pairs, or without the outer object; reasons by number.
 
     `scores` is as the model gave it: scale, doubles and gaps are settled by `settle`.
     """
@@ -139,8 +141,10 @@ class SlateReply(Reply):
             scores = [{"n": key, **_score_fields(value)} for key, value in scores.items()]
         elif isinstance(scores, list):
             scores = [_score_item(entry) for entry in scores]
+        if isinstance(reasons, list):
+            reasons = {entry.get("n"): entry.get("text") for entry in reasons if isinstance(entry, Mapping)}
         if isinstance(scores, list) and isinstance(reasons, Mapping):
-            why = {read_item(key): text for key, text in reasons.items()}
+            why = {read_item(key): text for key, text in reasons.items() if isinstance(text, str)}
             scores = [{**entry, "why": entry.get("why") or why.get(read_item(entry["n"]))} for entry in scores]
         return {"scores": scores}
 
@@ -240,11 +244,8 @@ def slate_schema(count: int, *, reasons: bool) -> dict[str, Any]:
     numbers = [str(n) for n in range(1, count + 1)]
     properties: dict[str, Any] = {"scores": _object({n: {"type": "integer"} for n in numbers})}
     if reasons:
-        properties["why"] = {
-            "type": "object",
-            "properties": {n: {"type": "string"} for n in numbers},
-            "additionalProperties": False,
-        }
+        reason = _object({"n": {"type": "integer"}, "text": {"type": "string"}})
+        properties["why"] = {"type": "array", "items": reason}
     return _object(properties)
 
 

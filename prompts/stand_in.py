@@ -79,11 +79,11 @@ def _judge(items: Sequence[tuple[int, str]], query: str, *, reasons: bool) -> st
     }
     said: dict[str, Any] = {"scores": {str(n): score for n, score in scores.items()}}
     if reasons:
-        said["why"] = {
-            str(n): "shares " + ", ".join(sorted(word for word in weights if texts[n][word])[:4])
+        said["why"] = [
+            {"n": n, "text": "shares " + ", ".join(sorted(word for word in weights if texts[n][word])[:4])}
             for n, score in scores.items()
             if score >= 50
-        }
+        ]
     return json.dumps(said, ensure_ascii=False)
 
 
