@@ -1,0 +1,179 @@
+"""HTML as text that a person would read: blocks as paragraphs, headings as Markdown headings, code as it stands.
+
+Scripts, styles, navigation and forms are left out; nothing is fetched, nothing is executed. Tested in
+tests/tree_builder/test_sources.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import PurePosixPath
+
+from branchwise.stores.records import Document
+from branchwise.tree_builder.formats.file import SourceFile, clean
+
+_DROPPED = frozenset(
+    [
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "svg",
+        "math",
+        "iframe",
+        "object",
+        "canvas",
+        "nav",
+        "button",
+        "select",
+        "textarea",
+        "dialog",
+    ]
+)
+_BLOCKS = frozenset(
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "header",
+        "hr",
+        "html",
+        "main",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "summary",
+        "table",
+        "tbody",
+        "tfoot",
+        "thead",
+        "tr",
+        "ul",
+    ]
+)
+_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
+_UNSEEN = re.compile(
+    r"<(?P<raw>script|style)\b.*?(?:</(?P=raw)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[!?][^>]*(?:>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+_LINE_BREAK = "\u2028"
+_HEAD = 8192
+
+
+def read_html(file: SourceFile) -> Iterator[Document]:
+    """The page as one document; its title is the only <h1>, or else <title>, or else the file's name."""
+    with file.path.open("rb") as handle:
+        charset = _CHARSET.search(handle.read(_HEAD))
+    page, encoding = file.text(declared=charset[1].decode("ascii") if charset else None)
+    reader = _Reader()
+    # Comments, declarations and scripts go first: the parser takes quadratic time over unfinished ones.
+    reader.feed(_UNSEEN.sub("", page))
+    reader.close()
+    text = reader.text()
+    title = reader.headings[0] if len(reader.headings) == 1 else " ".join("".join(reader.titles).split())
+    yield Document(
+        doc_id=file.source,
+        text=clean(text),
+        title=clean(title) or PurePosixPath(file.source).stem,
+        source=file.source,
+        metadata=encoding if not charset else {},
+    )
+
+
+class _Reader(HTMLParser):
+    """Gathers lines; `_line` is the one being written, `_dropped` the elements left out that are open."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.titles: list[str] = []
+        self.headings: list[str] = []
+        self._lines: list[str] = []
+        self._line: list[str] = []
+        self._prefix = ""
+        self._dropped: list[str] = []
+        self._in_title = False
+        self._in_pre = False
+
+    def text(self) -> str:
+        """All that was read, blocks an empty line apart."""
+        self._end_line()
+        return "\n".join(self._lines).strip()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Begin a block, or leave out what follows."""
+        if tag in _DROPPED:
+            self._dropped.append(tag)
+        elif tag == "title":
+            self._in_title = not self._dropped
+        elif tag == "br":
+            self._line.append(_LINE_BREAK)
+        elif tag in ("td", "th"):
+            self._line.append(" | " if "".join(self._line).strip() else "")
+        elif tag == "li":
+            self._end_line(blank=False)
+            self._prefix = "- "
+        elif tag in _HEADINGS:
+            self._end_line()
+            self._prefix = _HEADINGS[tag]
+        elif tag in _BLOCKS:
+            self._end_line(blank=tag != "tr")
+            self._in_pre = self._in_pre or tag == "pre"
+
+    def handle_endtag(self, tag: str) -> None:
+        """End a block, or what was left out."""
+        if tag in self._dropped:
+            while self._dropped.pop() != tag:
+                pass
+        elif tag == "title":
+            self._in_title = False
+        elif tag in _HEADINGS or tag == "li":
+            self._end_line(blank=tag != "li")
+            self._prefix = ""
+        elif tag in _BLOCKS:
+            self._end_line(blank=tag != "tr")
+            self._in_pre = self._in_pre and tag != "pre"
+
+    def handle_data(self, data: str) -> None:
+        """Text between tags, character references already resolved."""
+        if self._in_title:
+            self.titles.append(data)
+        elif not self._dropped:
+            self._line.append(data)
+
+    def _end_line(self, *, blank: bool = True) -> None:
+        """Write down the line gathered so far; `blank` sets off as a paragraph what comes next."""
+        written = "".join(self._line)
+        self._line.clear()
+        if written.strip():
+            self._lines.append(self._code(written) if self._in_pre else self._prose(written))
+            self._prefix = ""
+        if blank and self._lines and self._lines[-1]:
+            self._lines.append("")
+
+    def _prose(self, written: str) -> str:
+        lines = [" ".join(line.split()) for line in written.split(_LINE_BREAK)]
+        if self._prefix in _HEADINGS.values():
+            lines = [" ".join(filter(None, lines))]
+        if self._prefix == _HEADINGS["h1"]:
+            self.headings.append(lines[0])
+        return self._prefix + "\n".join(filter(None, lines))
+
+    def _code(self, written: str) -> str:
+        code = written.replace(_LINE_BREAK, "\n").strip("\n")
+        return f"```\n{code}\n```" if "\n" in code else code
