@@ -6,8 +6,8 @@ models. Tested in tests/stores/test_tree.py.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -140,8 +140,59 @@ class SemanticTree:
         return [by_depth[depth] for depth in sorted(by_depth)]
 
     def check(self) -> list[str]:
-        """Every broken invariant, one sentence each; an empty list is a sound tree."""
-        return []
+        """Every broken invariant, one sentence each; an empty list is a sound tree.
+
+        Sound: one root that is an inner node; every node below it, without cycles; only leaves have no children, but
+        for the root of an empty tree; nobody has more than `max_children`, and they are all leaves or all inner nodes;
+        a leaf has at most two parents, an inner node one; records agree with the edges on parents and depth; a passage
+        has one leaf; parts speak of children.
+        """
+        return [*self._check_root(), *(line for node_id in self._nodes for line in self._check_node(node_id))]
+
+    def _check_root(self) -> Iterator[str]:
+        roots = [node_id for node_id in self._nodes if not self.graph.pred[node_id]]
+        if len(roots) != 1 and (roots or self._nodes):
+            yield f"There are {len(roots)} roots instead of one: {_some(roots)}."
+        if leafy := [node_id for node_id in roots if self._nodes[node_id].is_leaf]:
+            yield f"A leaf hangs under no node: {_some(leafy)}."
+        reached = {below for root in roots for below in self._below_first(root, {})}
+        if lost := [node_id for node_id in self._nodes if node_id not in reached]:
+            yield f"{len(lost)} nodes cannot be reached from a root: {_some(lost)}."
+        if cycle := self._cycle():
+            yield f"There is a cycle: {' -> '.join(cycle)}."
+        passages = Counter(self._nodes[leaf].passage_id for leaf in self.leaf_ids)
+        if doubled := [str(passage) for passage, times in passages.items() if times > 1]:
+            yield f"{len(doubled)} passages have several leaves: {_some(doubled)}."
+
+    def _check_node(self, node_id: str) -> Iterator[str]:
+        node = self._nodes[node_id]
+        children, parents = self.graph.succ[node_id], self.graph.pred[node_id]
+        if node.is_leaf and children:
+            yield f"Leaf {node_id} has children: {_some(children)}."
+        if not node.is_leaf and not children and (parents or len(self) > 1):
+            yield f"Inner node {node_id} has no children."
+        if len(children) > self.max_children:
+            yield f"Node {node_id} has {len(children)} children; {self.max_children} are allowed."
+        if len({child in self.leaf_row for child in children}) > 1:
+            yield f"Node {node_id} has both leaves and inner nodes as children."
+        if len(parents) > (allowed := MAX_PARENTS if node.is_leaf else 1):
+            yield f"Node {node_id} has {len(parents)} parents; {allowed} allowed."
+        if set(node.parent_ids) != set(parents) or len(node.parent_ids) != len(parents):
+            yield f"Node {node_id} names {_some(node.parent_ids)} as parents, but hangs under {_some(parents)}."
+        elif parents and node.depth != (depth := self._nodes[node.parent_ids[0]].depth + 1):
+            yield f"Node {node_id} has depth {node.depth} instead of {depth}."
+        elif not parents and node.depth != 0:
+            yield f"Root {node_id} has depth {node.depth} instead of 0."
+        if strangers := [part.child_id for part in node.parts if part.child_id not in children]:
+            yield f"Node {node_id} has parts on nodes that are not its children: {_some(strangers)}."
+
+    def _cycle(self) -> list[str]:
+        import networkx as nx
+
+        try:
+            return [str(parent) for parent, _ in nx.find_cycle(self.graph)]
+        except nx.NetworkXNoCycle:
+            return []
 
     def _below_first(self, node_id: str, known: Mapping[str, object]) -> list[str]:
         """The node and all below it that are not in `known`, every child before its parents; ends on cycles too."""
@@ -177,3 +228,9 @@ def _depths(nodes: Mapping[str, TreeNode], parents: Mapping[str, Sequence[str]])
             depth += 1
             depths[step] = depth
     return depths
+
+
+def _some(ids: Iterable[str]) -> str:
+    """The first few ids, for a message."""
+    listed = list(ids)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "") or "none"
