@@ -1,0 +1,175 @@
+"""From documents to a published index: read, embed, shape, write, publish.
+
+    sources -> corpus -> vectors -> outline -> texts -> staging -> published generation
+
+Everything that costs money is in the reply cache before it is used, so the same command run again continues where a
+crash, a limit or Ctrl-C ended it and pays nothing twice. The published index changes in one rename, at the end.
+Tested in tests/tree_builder/test_build.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from branchwise.stores.embedding import Embedder, make_embedder
+from branchwise.stores.errors import InputError, StoreError
+from branchwise.stores.index import Index
+from branchwise.stores.manifest import Manifest
+from branchwise.stores.records import Usage
+from branchwise.stores.staging import Staging
+from branchwise.tree_builder.cluster import FloatMatrix
+from branchwise.tree_builder.config import BuildConfig
+from branchwise.tree_builder.corpus import Corpus, Sources, corpus_hash, passage_text, read_corpus
+from branchwise.tree_builder.events import EventStream, OnEvent
+from branchwise.tree_builder.publish import Generation, writing
+from branchwise.tree_builder.shape import shape
+from branchwise.tree_builder.sources import Skipped
+from branchwise.tree_builder.summarise import ExtractiveSummariser, Summariser
+from branchwise.tree_builder.terms import TermTable
+from branchwise.tree_builder.write import write_texts
+
+if TYPE_CHECKING:
+    from branchwise.prompts.ask import Asker
+    from branchwise.prompts.budget import Meter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport:
+    """What a build, an addition or a removal did.
+
+    `counts` are those of the manifest; `written_by` counts inner nodes by who wrote them; `partial` is True where a
+    limit ended the model's part and the embedded summariser wrote the rest; `unchanged` where nothing had to be done.
+    """
+
+    path: Path
+    generation: int
+    counts: Mapping[str, int]
+    skipped: tuple[Skipped, ...] = ()
+    written_by: Mapping[str, int] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    partial: bool = False
+    unchanged: bool = False
+    notes: tuple[str, ...] = ()
+
+
+async def build(
+    sources: Sources,
+    index_path: Path | str,
+    config: BuildConfig | None = None,
+    *,
+    asker: Asker | None = None,
+    embedder: Embedder | None = None,
+    vectors: FloatMatrix | None = None,
+    base_url: str | None = None,
+    chroma_url: str | None = None,
+    meter: Meter | None = None,
+    on_event: OnEvent | None = None,
+) -> BuildReport:
+    """Build an index of `sources` (paths or documents) at `index_path`, in place of what is there.
+
+    Without `asker` no model is used. `embedder` overrides the one that `config` names; `vectors` (n, d) are the
+    passages' own vectors where they are known, in the order in which they are cut. Raises InputError, IndexLocked,
+    ModelRefused (the model will never answer), and what stores.staging raises.
+    """
+    started = time.monotonic()
+    config = config or BuildConfig()
+    events = EventStream(on_event)
+    async with writing(index_path, chroma_url=chroma_url) as writer:
+        corpus = await asyncio.to_thread(read_corpus, sources, config, events)
+        recipe = _recipe(corpus, config, asker)
+        if (same := _unchanged(writer.staging, recipe)) is not None:
+            events.emit("unchanged", path=str(index_path), generation=same.generation)
+            return BuildReport(
+                path=Path(index_path),
+                generation=same.generation,
+                counts=same.counts,
+                skipped=corpus.skipped,
+                seconds=time.monotonic() - started,
+                unchanged=True,
+            )
+        texts = [passage_text(passage) for passage in corpus.passages]
+        embedder = embedder or await asyncio.to_thread(make_embedder, config.embedder, texts=texts, base_url=base_url)
+        rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, events)
+        summariser: Summariser = ExtractiveSummariser(await asyncio.to_thread(TermTable.count, texts))
+        outline = await shape(corpus.passages, rows, summariser, config, events)
+        summaries = await write_texts(
+            outline, corpus.passages, summariser, concurrency=config.concurrency, events=events
+        )
+        manifest = Manifest(
+            config={**config.as_dict(), "recipe": recipe},
+            models={"embed": embedder.name, "summarise": summariser.name},
+            prompts=asker.hashes() if asker else {},
+            title=config.title,
+        )
+        generation = Generation(
+            documents=corpus.documents,
+            passages=corpus.passages,
+            texts=texts,
+            vectors=rows,
+            embedder=embedder,
+            outline=outline,
+            summaries=summaries,
+            max_children=config.max_children,
+        )
+        published = await writer.publish(generation, manifest, events)
+    written_by = Counter(summary.written_by for summary in summaries.values())
+    return BuildReport(
+        path=Path(index_path),
+        generation=published.generation,
+        counts=published.counts,
+        skipped=corpus.skipped,
+        written_by=dict(written_by),
+        usage=meter.spent if meter else Usage(),
+        seconds=time.monotonic() - started,
+    )
+
+
+def embed_passages(
+    embedder: Embedder, texts: Sequence[str], given: FloatMatrix | None, events: EventStream
+) -> FloatMatrix:
+    """The passages' vectors (n, d), float32 and unit: those given, or the embedder's."""
+    if given is not None:
+        if given.shape != (len(texts), embedder.dimension):
+            raise InputError(
+                f"{len(texts)} passages by an embedder of {embedder.dimension} dimensions need vectors of that shape, "
+                f"not {given.shape}"
+            )
+        return given
+    done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        events.emit("embedded", done=done, total=len(texts))
+
+    return embedder.embed_texts(texts, progress=progress)
+
+
+def _recipe(corpus: Corpus, config: BuildConfig, asker: Asker | None) -> dict[str, Any]:
+    """All that decides the index: equal recipes give equal trees, so nothing has to be done again."""
+    settings = config.as_dict()
+    return {
+        "corpus": corpus_hash(corpus.documents),
+        "settings": {name: settings[name] for name in settings if name not in ("concurrency", "engine")},
+        "model": asker.name if asker else "",
+        "prompts": asker.hashes() if asker else {},
+    }
+
+
+def _unchanged(staging: Staging, recipe: Mapping[str, Any]) -> Manifest | None:
+    """The published manifest, if it was made by this very recipe and its index opens."""
+    previous = staging.previous
+    if previous is None or previous.config.get("recipe") != recipe:
+        return None
+    try:
+        Index.open(staging.path).close()
+    except StoreError:
+        return None
+    return previous

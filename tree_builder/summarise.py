@@ -1,0 +1,171 @@
+"""What a node says of the passages below it: the Summariser protocol, and the one that needs no model.
+
+A text has to help a judge who sees nothing else to tell whether the answer lies below: the terms that tell the node
+from its siblings, a central sentence, and a fingerprint of every child. The model's summariser is model_summariser.
+Tested in tests/tree_builder/test_summarise.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from branchwise.stores.language import sentences, tokens
+from branchwise.stores.records import Part, Passage
+from branchwise.tree_builder.outline import NodeSummary, RowArray
+from branchwise.tree_builder.terms import Profile, TermTable
+
+Levels = tuple[str, str, str, str, str]
+LEVEL_WORDS = ((1, 2), (3, 4), (4, 6), (7, 10), (11, 20))
+"""Words of the five summaries of a passage, from the broadest to the most specific (lattice: section 1)."""
+LONGEST_TEXT = 1_600
+"""Characters of a node's text at most: sixteen of them are a slate of about 6,000 tokens."""
+LONGEST_TITLE = 80
+LONGEST_PART = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildText:
+    """A child as its parent's summary sees it; `rows` are the leaves below it (its own for a leaf)."""
+
+    node_id: str
+    title: str
+    text: str
+    rows: RowArray
+    keywords: tuple[str, ...] = ()
+    is_leaf: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A topic that strings were sorted into; `members` are positions in the list of strings that was given."""
+
+    name: str
+    description: str
+    keywords: tuple[str, ...]
+    members: tuple[int, ...]
+
+
+class Summariser(Protocol):
+    """Writes what nodes say. Every method is pure: the same input and the same model give the same text."""
+
+    name: str
+
+    async def levels(self, passages: Sequence[Passage]) -> list[Levels]:
+        """Five summaries of each passage, from the broadest to the most specific."""
+        ...
+
+    async def summarise(self, children: Sequence[ChildText], company: RowArray) -> NodeSummary:
+        """The summary of a node from its children; `company` are the leaves of its parent (of itself: the root)."""
+        ...
+
+    async def topics(self, strings: Sequence[str], counts: Sequence[int], *, fewest: int, most: int) -> list[Topic]:
+        """Topics that cover `strings`, which `counts` passages share; strings may be left out or named twice."""
+        ...
+
+
+class ExtractiveSummariser:
+    """Key terms and central sentences of the passages themselves: no model, no network, the language of the source."""
+
+    name = "extractive"
+
+    def __init__(self, table: TermTable) -> None:
+        self._table = table
+        self._company: tuple[RowArray, Profile] | None = None
+
+    async def levels(self, passages: Sequence[Passage]) -> list[Levels]:
+        """Key terms of each passage, from those most passages share to those it has alone."""
+        raise NotImplementedError
+
+    async def topics(self, strings: Sequence[str], counts: Sequence[int], *, fewest: int, most: int) -> list[Topic]:
+        """Groups of strings by the words that they share."""
+        raise NotImplementedError
+
+    async def summarise(self, children: Sequence[ChildText], company: RowArray) -> NodeSummary:
+        """Key terms against the parent's other leaves, the most central sentence, and a fingerprint a child."""
+        rows = np.unique(np.concatenate([child.rows for child in children])) if children else np.empty(0, np.int32)
+        own = self._table.profile(rows)
+        keywords = tuple(self._table.key_terms(own, self._company_of(company), 16))
+        parts = tuple(Part(child_id=child.node_id, text=self._fingerprint(child, own)) for child in children)
+        weights = dict(zip(own.ids.tolist(), self._table.weigh(own, None).tolist(), strict=True))
+        central = self._central_sentence([child for child in children if child.is_leaf], weights)
+        return NodeSummary(
+            title=_title(children, keywords),
+            text=compose([", ".join(keywords), central], parts),
+            parts=parts,
+            keywords=keywords,
+            written_by=self.name,
+        )
+
+    def _company_of(self, company: RowArray) -> Profile:
+        """The profile of the parent's leaves; siblings come one after the other and share one array."""
+        if self._company is None or self._company[0] is not company:
+            self._company = (company, self._table.profile(company))
+        return self._company[1]
+
+    def _fingerprint(self, child: ChildText, company: Profile) -> str:
+        """One line on a child: its title and the terms that only it has."""
+        terms = list(child.keywords[:8]) or self._table.key_terms(self._table.profile(child.rows), company, 8)
+        said = set(tokens(child.title))
+        fresh = [term for term in terms if term not in said]
+        head = shorten(child.title, LONGEST_PART // 2)
+        return shorten(": ".join(text for text in (head, ", ".join(fresh)) if text), LONGEST_PART)
+
+    def _central_sentence(self, leaves: Sequence[ChildText], weights: dict[int, float]) -> str:
+        """The sentence of the leaves that says most of the node in fewest words; "" where there are no leaves."""
+        best, best_score = "", 0.0
+        for leaf in leaves:
+            text = leaf.text[:1_500]
+            for start, end in sentences(text)[:8]:
+                found = tokens(text[start:end])
+                if not 5 <= len(found) <= 60:
+                    continue
+                places = {place for token in found if (place := self._table.place(token)) is not None}
+                score = sum(weights.get(place, 0.0) for place in places) / (8 + len(found)) ** 0.5
+                if score > best_score:
+                    best, best_score = text[start:end], score
+        return shorten(" ".join(best.split()), 300)
+
+
+def compose(theme: Sequence[str], parts: Sequence[Part]) -> str:
+    """The text of a node: its theme, then a line a child, each cut alike where all would be too long."""
+    head = [text for text in theme if text]
+    room = LONGEST_TEXT - sum(len(text) + 1 for text in head)
+    each = max(24, room // max(1, len(parts)) - 3)
+    lines = [f"- {shorten(part.text, each)}" for part in parts if part.text]
+    return "\n".join([*head, *lines])[:LONGEST_TEXT]
+
+
+def shorten(text: str, length: int) -> str:
+    """`text` on one line, cut at a word where it is longer than `length` characters."""
+    line = " ".join(text.split())
+    if len(line) <= length:
+        return line
+    cut = line.rfind(" ", length // 2, length)
+    return line[: cut if cut > 0 else length - 1].rstrip(" ,;:.-") + "…"
+
+
+def _title(children: Sequence[ChildText], keywords: Sequence[str]) -> str:
+    """The words that all children's titles begin with, if there are any, and the first key terms."""
+    shared = _shared_start([child.title for child in children])
+    said = set(tokens(shared))
+    terms = ", ".join([word for word in keywords if word not in said][: 3 if shared else 5])
+    return shorten(": ".join(text for text in (shared, terms) if text), LONGEST_TITLE)
+
+
+def _shared_start(titles: Sequence[str]) -> str:
+    """The words that all titles begin with ("PEP 8 - Naming" and "PEP 8 - Layout": "PEP 8"), without loose ends."""
+    if len(titles) < 2 or not all(titles):
+        return titles[0] if len(titles) == 1 else ""
+    words = [title.split() for title in titles]
+    shared = []
+    for column in zip(*words, strict=False):
+        if len(set(column)) > 1:
+            break
+        shared.append(column[0])
+    while shared and not any(letter.isalnum() for letter in shared[-1]):
+        shared.pop()
+    return shorten(" ".join(shared).rstrip(" -:,;|/>"), LONGEST_TITLE // 2) if shared else ""
