@@ -15,56 +15,13 @@ from branchwise.stores.records import Document
 from branchwise.tree_builder.formats.file import SourceFile, clean
 
 _DROPPED = frozenset(
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "svg",
-        "math",
-        "iframe",
-        "object",
-        "canvas",
-        "nav",
-        "button",
-        "select",
-        "textarea",
-        "dialog",
-    ]
+    ("script", "style", "noscript", "template", "svg", "math", "iframe", "object", "canvas", "nav", "button")
+    + ("select", "textarea", "dialog")
 )
 _BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "dd",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hr",
-        "html",
-        "main",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "summary",
-        "table",
-        "tbody",
-        "tfoot",
-        "thead",
-        "tr",
-        "ul",
-    ]
+    ("address", "article", "aside", "blockquote", "body", "dd", "details", "div", "dl", "dt", "fieldset", "figure")
+    + ("figcaption", "footer", "form", "header", "hr", "html", "main", "ol", "p", "pre", "section", "summary")
+    + ("table", "tbody", "tfoot", "thead", "tr", "ul")
 )
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
