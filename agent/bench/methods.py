@@ -102,7 +102,7 @@ def _engine(config: SearchConfig) -> Rank:
         from branchwise.agent.engine import Engine
 
         engine = Engine(bench.index, judge=judge, config=config)
-        result = await engine.search(bench.question(query), k=10, limit=DEPTH, budget=budget)
+        result = await engine.search(bench.question(query), k=DEPTH, budget=budget)
         return Ranked(
             leaves=[(hit.node_id, hit.score) for hit in result.hits],
             usage=result.usage,

@@ -141,7 +141,9 @@ async def build_bench(dataset: Dataset, folder: Path, *, max_children: int = 16)
 
         if not dataset.documents:
             raise InputError(f"{dataset.name} holds no documents and there is no index at {folder}")
-        await build(dataset.documents, folder, BuildConfig(max_children=max_children))
+        # Whole documents are the unit that the qrels judge; merged near-duplicates would judge one for another.
+        config = BuildConfig(max_children=max_children, max_chars=None, duplicate_similarity=1.0, title=dataset.name)
+        await build(dataset.documents, folder, config)
     return Bench(Index.open(folder), dataset)
 
 

@@ -121,7 +121,7 @@ def _topic(parts: Mapping[str, list[str]]) -> tuple[str, str]:
 
 
 def read_run(path: Path) -> dict[str, list[tuple[str, float]]]:
-    """Documents with scores by query, best first; equal scores keep the order of the file.
+    """Documents with scores by query, best first; equal scores in trec_eval's order, ids falling.
 
     Raises InputError with file and line on a broken line or a document listed twice for one query.
     """
@@ -140,7 +140,7 @@ def read_run(path: Path) -> dict[str, list[tuple[str, float]]]:
         if document in run.setdefault(query, {}):
             raise InputError(f"{path}:{number}: {document!r} stands twice in the run of query {query!r}")
         run[query][document] = score
-    return {query: sorted(scores.items(), key=lambda pair: -pair[1]) for query, scores in run.items()}
+    return {query: sorted(scores.items(), key=lambda pair: pair[::-1], reverse=True) for query, scores in run.items()}
 
 
 def write_run(path: Path, run: Scored, *, tag: str) -> None:
