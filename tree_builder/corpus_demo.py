@@ -20,9 +20,7 @@ PACKAGES = ("networkx", "scipy", "sklearn")
 MIN_CHARS = 200
 """Shorter docstrings say no more than the name."""
 
-_LEFT_OUT = frozenset(
-    {"tests", "testing", "externals", "_testing.py", "conftest.py", "setup.py", "_lib", "_build_utils"}
-)
+_LEFT_OUT = frozenset({"tests", "testing", "externals", "_testing.py", "conftest.py", "_lib", "_build_utils"})
 
 
 def demo_documents() -> Iterator[Document]:

@@ -14,14 +14,13 @@ from pathlib import PurePosixPath
 from branchwise.stores.records import Document
 from branchwise.tree_builder.formats.file import SourceFile, clean
 
+# ruff: noqa: SIM905, written out these lists would take a line a word
 _DROPPED = frozenset(
-    ("script", "style", "noscript", "template", "svg", "math", "iframe", "object", "canvas", "nav", "button")
-    + ("select", "textarea", "dialog")
+    "script style noscript template svg math iframe object canvas nav button select textarea dialog".split()
 )
 _BLOCKS = frozenset(
-    ("address", "article", "aside", "blockquote", "body", "dd", "details", "div", "dl", "dt", "fieldset", "figure")
-    + ("figcaption", "footer", "form", "header", "hr", "html", "main", "ol", "p", "pre", "section", "summary")
-    + ("table", "tbody", "tfoot", "thead", "tr", "ul")
+    "address article aside blockquote body dd details div dl dt fieldset figcaption figure footer form header hr html "
+    "main ol p pre section summary table tbody tfoot thead tr ul".split()
 )
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
