@@ -95,7 +95,8 @@ async def build(
                 unchanged=True,
             )
         texts = [passage_text(passage) for passage in corpus.passages]
-        embedder = embedder or await asyncio.to_thread(make_embedder, config.embedder, texts=texts, base_url=base_url)
+        if embedder is None:
+            embedder = await asyncio.to_thread(make_embedder, config.embedder, texts=texts, base_url=base_url)
         rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, events)
         summariser: Summariser = ExtractiveSummariser(await asyncio.to_thread(TermTable.count, texts))
         outline = await shape(corpus.passages, rows, summariser, config, events)

@@ -22,9 +22,9 @@ class BuildConfig:
     """How an index is built; the defaults are for a folder of mixed documents read by any model.
 
     `max_children` is LATTICE's M (the paper uses 10-20): no node has more. `max_chars` and `min_chars` bound a passage
-    (characters; None keeps documents whole), `duplicate_similarity` is the share of shingles from which two passages are one leaf (1: only equal
-    texts, 0: never merged). `soft_membership` hangs a leaf under a second parent that fits nearly as well.
-    `concurrency` is how many model calls are in flight at once. It and `engine` do not change the tree.
+    (characters; None keeps documents whole), `duplicate_similarity` is the share of shingles from which two passages
+    are one leaf (1: only equal texts, 0: never merged). `soft_membership` hangs a leaf under a second parent that fits
+    nearly as well. `concurrency` is how many model calls are in flight at once. It and `engine` do not change the tree.
     """
 
     tree: TreeKind = "auto"
@@ -40,12 +40,9 @@ class BuildConfig:
     engine: Engine = "local"
 
     def __post_init__(self) -> None:
-        if self.tree not in get_args(TreeKind):
-            raise InputError(
-                f"unknown kind of tree {self.tree!r}", hint=f"choose one of {', '.join(get_args(TreeKind))}"
-            )
-        if self.engine not in get_args(Engine):
-            raise InputError(f"unknown engine {self.engine!r}", hint=f"choose one of {', '.join(get_args(Engine))}")
+        for name, kinds in (("tree", TreeKind), ("engine", Engine)):
+            if (chosen := getattr(self, name)) not in get_args(kinds):
+                raise InputError(f"unknown {name} {chosen!r}", hint=f"choose one of {', '.join(get_args(kinds))}")
         if self.max_children < 4:
             raise InputError(f"max_children is {self.max_children}", hint="choose 4 or more; 10 to 20 is usual")
         if self.max_chars is not None and not 0 <= self.min_chars <= self.max_chars // 2:

@@ -8,7 +8,7 @@ Tested in tests/tree_builder/test_terms.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +44,21 @@ class TermTable:
     """Term counts of passages, row by row, in flat arrays: 8 bytes a distinct term of a passage."""
 
     def __init__(
-        self, starts: npt.NDArray[np.int64], ids: Ids, counts: Counts, words: Sequence[str], analyzer: Analyzer
-    ):
+        self,
+        starts: npt.NDArray[np.int64],
+        ids: Ids,
+        counts: Counts,
+        words: Sequence[str],
+        known: Mapping[str, int],
+    ) -> None:
+        """Row i holds `ids[starts[i]:starts[i + 1]]`; `known` maps tokens to ids, -1 for those that name nothing."""
         self._starts = starts
         self._ids = ids
         self._counts = counts
         self.words = words
-        self._analyzer = analyzer
+        self._known = known
         frequency = np.bincount(ids, minlength=len(words)).astype(np.float32)
         self.idf = np.log(max(1, len(self)) / np.maximum(frequency, 1.0)).astype(np.float32)
-        self._term_id: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -87,9 +92,8 @@ class TermTable:
             starts[row + 1] = starts[row] + len(ordered)
         words = [max(sorted(form), key=form.__getitem__) for form in forms]
         flat_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
-        table = cls(starts, flat_ids, np.concatenate(counts) if counts else np.empty(0, np.float32), words, analyzer)
-        table._term_id = known
-        return table
+        flat_counts = np.concatenate(counts) if counts else np.empty(0, dtype=np.float32)
+        return cls(starts, flat_ids, flat_counts, words, known)
 
     def profile(self, rows: npt.NDArray[np.integer]) -> Profile:
         """The terms of the passages `rows`, together."""
@@ -128,7 +132,7 @@ class TermTable:
 
     def place(self, token: str) -> int | None:
         """The id of the term that a token of a text stands for; None for stop words and unknown words."""
-        place = self._term_id.get(token)
+        place = self._known.get(token)
         return place if place is not None and place >= 0 else None
 
 
