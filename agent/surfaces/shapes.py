@@ -48,6 +48,8 @@ def hit_json(hit: Hit) -> Json:
         "end": passage.end,
         "page": passage.page,
         "metadata": dict(passage.metadata),
+        "duplicates": [origin.passage_id for origin in passage.duplicates],
+        "node_id": hit.node_id,
         "score": hit.score,
         "path": [step_json(step) for step in hit.steps],
         "reason": hit.reason,
@@ -89,8 +91,8 @@ def answer_json(answer: Answer) -> Json:
     """An answer with its citations, and the search that it rests on under "search"."""
     return {
         "query": answer.question.text,
-        "answer": answer.text,
         "found": answer.found,
+        "text": answer.text,
         "citations": [citation_json(citation) for citation in answer.citations],
         "conflicts": [list(pair) for pair in answer.conflicts],
         "reader": answer.reader,
