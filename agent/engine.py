@@ -185,6 +185,17 @@ class Engine:
             with suppress(asyncio.CancelledError, Exception):
                 await task
 
+    def over(self, index: Index) -> Engine:
+        """The same engine over another generation of the index."""
+        return Engine(
+            index,
+            asker=self.asker,
+            judge=self._judge,
+            rewriter=self._rewriter,
+            reader=self._reader,
+            config=self.config,
+        )
+
     def close(self) -> None:
         """Close the index."""
         self.index.close()

@@ -1,3 +1,315 @@
-"""What `import branchwise` offers."""
+"""What `import branchwise` offers: build an index, open one, ask it.
 
-__all__: list[str] = []
+    import branchwise
+
+    docs = branchwise.build("docs/", index="docs-index")
+    for hit in docs.search("why do moths circle lamps?").hits:
+        print(hit.score, hit.passage.title)
+    print(docs.ask("why do moths circle lamps?").text)
+
+Every call has an asynchronous twin (`asearch`, `aask`, ...). Importing this costs no network, no log handler, no
+configuration and little time: what is heavy is imported by the first call that needs it. Tested in
+tests/agent/test_facade.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from branchwise.agent.sync import iterate, run
+from branchwise.stores.errors import (
+    BranchwiseError,
+    BudgetSpent,
+    IndexCorrupt,
+    IndexLocked,
+    IndexMismatch,
+    IndexMissing,
+    InputError,
+    ModelError,
+    ModelRefused,
+    ModelUnavailable,
+    ReplyInvalid,
+    StoreError,
+)
+from branchwise.stores.records import (
+    Answer,
+    Budget,
+    Citation,
+    Document,
+    Event,
+    Hit,
+    Judgement,
+    Passage,
+    Question,
+    SearchResult,
+    Step,
+    TreeNode,
+    Turn,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from branchwise.agent.engine import Engine
+    from branchwise.agent.search.config import SearchConfig
+    from branchwise.prompts.ask import Asker
+    from branchwise.stores.index import Index
+    from branchwise.stores.tree import SemanticTree
+    from branchwise.tree_builder.build import BuildReport
+
+__all__ = [
+    "Answer",
+    "BranchwiseError",
+    "Budget",
+    "BudgetSpent",
+    "Citation",
+    "Collection",
+    "Document",
+    "Event",
+    "Hit",
+    "IndexCorrupt",
+    "IndexLocked",
+    "IndexMismatch",
+    "IndexMissing",
+    "InputError",
+    "Judgement",
+    "ModelError",
+    "ModelRefused",
+    "ModelUnavailable",
+    "Passage",
+    "Question",
+    "ReplyInvalid",
+    "SearchResult",
+    "Step",
+    "StoreError",
+    "TreeNode",
+    "Turn",
+    "Usage",
+    "abuild",
+    "build",
+    "open",
+]
+
+Sources = str | Path | Iterable[str | Path] | Iterable[Document]
+OnEvent = Callable[[Event], None]
+
+
+def build(sources: Sources, *, index: str | Path, **options: Any) -> Collection:
+    """Build an index of files, folders or documents, and open it. See `abuild` for the options."""
+    return run(abuild(sources, index=index, **options))
+
+
+async def abuild(
+    sources: Sources,
+    *,
+    index: str | Path,
+    model: str | None = None,
+    base_url: str | None = None,
+    prompts: str | Path | None = None,
+    budget: Budget | None = None,
+    on_event: OnEvent | None = None,
+    search: SearchConfig | None = None,
+    **config: Any,
+) -> Collection:
+    """Build an index of `sources` at the folder `index`, and open it.
+
+    `sources` are paths (files, folders, a BEIR folder) or Document records. Without `model` nothing is spent and
+    nothing is downloaded; with one, `budget` limits what summaries may cost, and what could not be paid for is written
+    by the embedded summariser. `config` are the fields of tree_builder.config.BuildConfig (`tree`, `max_children`,
+    `embedder`, ...). Raises InputError where nothing can be read, IndexLocked while another process writes there.
+    """
+    from branchwise.prompts.budget import Meter
+    from branchwise.tree_builder.build import build as build_index
+    from branchwise.tree_builder.config import BuildConfig
+
+    asker = open_asker(model, base_url, prompts=prompts, index_path=Path(index))
+    report = await build_index(
+        _listed(sources),
+        index,
+        BuildConfig(**config),
+        asker=asker,
+        base_url=base_url,
+        meter=Meter(budget),
+        on_event=on_event,
+    )
+    return Collection(_open_index(index), asker=asker, search=search, report=report)
+
+
+def open(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    prompts: str | Path | None = None,
+    chroma_url: str | None = None,
+    search: SearchConfig | None = None,
+) -> Collection:
+    """Open the index at `path`. With `model`, that model judges, rewrites and reads; without, nothing is spent.
+
+    `base_url` is any OpenAI-compatible server (default: OPENAI_BASE_URL, else OpenAI); the key is OPENAI_API_KEY.
+    Raises IndexMissing, IndexMismatch or IndexCorrupt.
+    """
+    index = _open_index(path, chroma_url=chroma_url)
+    return Collection(index, asker=open_asker(model, base_url, prompts=prompts, index_path=index.path), search=search)
+
+
+def open_asker(
+    model: str | None,
+    base_url: str | None,
+    *,
+    prompts: str | Path | None = None,
+    index_path: Path,
+) -> Asker | None:
+    """The model with cache, retries and limits around it; None where none is named. Opens no connection."""
+    if model is None:
+        return None
+    from branchwise.prompts.ask import Asker
+    from branchwise.prompts.library import PromptLibrary
+    from branchwise.prompts.openai_chat import open_model
+    from branchwise.stores.replies import ReplyStore
+
+    index_path.mkdir(parents=True, exist_ok=True)
+    library = PromptLibrary(Path(prompts)) if prompts is not None else None
+    return Asker(open_model(model, base_url), library=library, cache=ReplyStore(index_path / "replies.sqlite"))
+
+
+class Collection:
+    """An index that is open for questions. Safe to use from many threads and tasks at once."""
+
+    def __init__(
+        self,
+        index: Index,
+        *,
+        asker: Asker | None = None,
+        search: SearchConfig | None = None,
+        report: BuildReport | None = None,
+    ) -> None:
+        """`report` tells what the build did that made this collection, if one did."""
+        from branchwise.agent.engine import Engine
+
+        self.engine: Engine = Engine(index, asker=asker, config=search)
+        self.report = report
+
+    @property
+    def index(self) -> Index:
+        """What is stored: documents, passages, vectors, manifest."""
+        return self.engine.index
+
+    @property
+    def tree(self) -> SemanticTree:
+        """The semantic tree."""
+        return self.index.tree
+
+    @property
+    def judge(self) -> str:
+        """Who judges: "embedded" or a model's name."""
+        return self.engine.judge_name
+
+    def search(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> SearchResult:
+        """The best `k` passages with the path to each; within `budget`, else until it is decided."""
+        return run(self.asearch(question, k=k, budget=budget))
+
+    async def asearch(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> SearchResult:
+        """See `search`."""
+        return await self.engine.search(question, k=k, budget=budget)
+
+    def ask(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> Answer:
+        """An answer whose every citation was found in the stored text; `found` is False where nothing supports one."""
+        return run(self.aask(question, k=k, budget=budget))
+
+    async def aask(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> Answer:
+        """See `ask`."""
+        return await self.engine.ask(question, k=k, budget=budget)
+
+    def stream(
+        self, question: str | Question, *, k: int = 10, budget: Budget | None = None, answer: bool = True
+    ) -> Iterator[Event | SearchResult | Answer]:
+        """Every step as it happens, the answer's text piece by piece, and the result itself at the end."""
+        return iterate(self.astream(question, k=k, budget=budget, answer=answer))
+
+    def astream(
+        self, question: str | Question, *, k: int = 10, budget: Budget | None = None, answer: bool = True
+    ) -> AsyncIterator[Event | SearchResult | Answer]:
+        """See `stream`."""
+        return self.engine.stream(question, k=k, budget=budget, answer=answer)
+
+    def trace(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> list[Event]:
+        """All steps of a search: what agent.search.trace writes, draws and replays."""
+        events: list[Event] = []
+        run(self.engine.search(question, k=k, budget=budget, on_event=events.append))
+        return events
+
+    def replay(self, trace: Sequence[Event]) -> SearchResult:
+        """The search of a trace once more, with no model and no cost."""
+        return run(self.engine.replay(trace))
+
+    def add(self, sources: Sources, *, budget: Budget | None = None, on_event: OnEvent | None = None) -> BuildReport:
+        """Add documents, or replace those that are there by the same id; only what they touch is summarised anew."""
+        return run(self.aadd(sources, budget=budget, on_event=on_event))
+
+    async def aadd(
+        self, sources: Sources, *, budget: Budget | None = None, on_event: OnEvent | None = None
+    ) -> BuildReport:
+        """See `add`."""
+        from branchwise.prompts.budget import Meter
+        from branchwise.tree_builder.update import add
+
+        report = await add(
+            self.index.path, _listed(sources), asker=self.engine.asker, meter=Meter(budget), on_event=on_event
+        )
+        self.refresh()
+        return report
+
+    def remove(
+        self, doc_ids: str | Iterable[str], *, budget: Budget | None = None, on_event: OnEvent | None = None
+    ) -> BuildReport:
+        """Remove documents: afterwards no text of them is left in store, summaries or reply cache."""
+        return run(self.aremove(doc_ids, budget=budget, on_event=on_event))
+
+    async def aremove(
+        self, doc_ids: str | Iterable[str], *, budget: Budget | None = None, on_event: OnEvent | None = None
+    ) -> BuildReport:
+        """See `remove`."""
+        from branchwise.prompts.budget import Meter
+        from branchwise.tree_builder.update import remove
+
+        ids = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
+        report = await remove(self.index.path, ids, asker=self.engine.asker, meter=Meter(budget), on_event=on_event)
+        self.refresh()
+        return report
+
+    def refresh(self) -> bool:
+        """Go over to the newest generation, if there is one; searches under way finish on the old one."""
+        newest = _open_index(self.index.path)
+        if newest.manifest.generation == self.index.manifest.generation:
+            newest.close()
+            return False
+        self.engine = self.engine.over(newest)
+        return True
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.engine.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        leaves = len(self.tree.leaf_ids)
+        return f"<branchwise.Collection {str(self.index.path)!r}: {leaves:,} passages, judge: {self.judge}>"
+
+
+def _open_index(path: str | Path, *, chroma_url: str | None = None) -> Index:
+    from branchwise.stores.index import Index
+
+    return Index.open(path, chroma_url=chroma_url)
+
+
+def _listed(sources: Sources) -> Any:
+    if isinstance(sources, str | Path):
+        return [Path(sources)]
+    return [Path(item) if isinstance(item, str) else item for item in sources]
