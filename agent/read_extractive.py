@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ import numpy as np
 
 from branchwise.agent.citations import cite
 from branchwise.agent.reader import Library, Reading, not_found, verified
-from branchwise.agent.words import is_content_word
+from branchwise.agent.rewrite import stand_alone
+from branchwise.agent.words import content_words, is_content_word
 from branchwise.stores.errors import ModelError
 from branchwise.stores.language import sentences, tokens
 from branchwise.stores.records import Citation, Hit, Passage, Question
@@ -32,6 +34,10 @@ DENSE_SENTENCES = 64
 """How many sentences, the best by words, are embedded: keeps a slow embedder's answer under a second."""
 SENTENCES = 4
 """The longest answer."""
+FROM_ONE_PASSAGE = 2
+"""How many sentences of one passage: no passage can fill the answer alone."""
+WORTH = 0.3
+"""A further sentence must be worth this share of the first."""
 SUPPORT = 0.5
 """Below it the documents support no answer. Of five collections with embedded search, 5 % of the questions meant for
 another collection pass it, and 77 % of a collection's own: all of HotpotQA's, half of TheoremQA's, which share no words
@@ -75,14 +81,14 @@ class ExtractiveReader:
         return reading
 
     def _read(self, question: Question, hits: Sequence[Hit], library: Library) -> Reading:
-        hits = hits[:PASSAGES]
-        if self.support and support(question.text, hits, library) < self.support:
+        hits, asked = hits[:PASSAGES], stand_alone(question)
+        if self.support and support(asked, hits, library) < self.support:
             return not_found()
         candidates = list(_sentences(hits))
         if not candidates:
             return not_found(["The passages found hold no sentence."] if hits else [])
-        scores, notes = _score(question.text, candidates, library)
-        chosen = [candidates[i] for i in _choose(candidates, scores)]
+        scores, notes = _score(asked, candidates, library)
+        chosen = [candidates[i] for i in _choose(asked, candidates, scores)]
         citations = verified(
             [cite(n, s.passage, (s.passage.start + s.start, s.passage.start + s.end)) for n, s in enumerate(chosen, 1)],
             library,
@@ -123,10 +129,11 @@ def _covered(passage: Passage, weights: Mapping[str, float], library: Library) -
 
 
 def _sentences(hits: Iterable[Hit]) -> Iterable[_Sentence]:
+    """What can be quoted: sentences that say something. A question answers none."""
     for hit in hits:
         for start, end in sentences(hit.passage.text):
             text = hit.passage.text[start:end]
-            if any(map(str.isalnum, text)):
+            if any(map(str.isalnum, text)) and not text.endswith(("?", "？", "؟")):
                 yield _Sentence(hit.passage, start, end, text, hit.score)
 
 
@@ -148,23 +155,24 @@ def _score(question: str, candidates: Sequence[_Sentence], library: Library) -> 
     return [float(value) for value in lexical + dense + 0.5 * prior], notes
 
 
-def _choose(candidates: Sequence[_Sentence], scores: Sequence[float]) -> list[int]:
-    """The best sentences, each worth less for words that those before it hold; best first."""
+def _choose(question: str, candidates: Sequence[_Sentence], scores: Sequence[float]) -> list[int]:
+    """The best sentences, best first, each worth less for words that those before it hold; few from one passage."""
+    asked = set(content_words(question))
+    new_words = [frozenset(content_words(sentence.text)) - asked for sentence in candidates]
     chosen: list[int] = []
     seen: set[str] = set()
-    vocabulary = [frozenset(filter(is_content_word, tokens(sentence.text))) for sentence in candidates]
-    best = max(scores)
-    for _ in range(min(SENTENCES, len(candidates))):
+    while len(chosen) < SENTENCES:
+        taken = Counter(candidates[i].passage.passage_id for i in chosen)
         worth = {
-            i: score * (1 - len(vocabulary[i] & seen) / max(1, len(vocabulary[i])))
+            i: score * len(new_words[i] - seen) / max(1, len(new_words[i]))
             for i, score in enumerate(scores)
-            if i not in chosen
+            if i not in chosen and taken[candidates[i].passage.passage_id] < FROM_ONE_PASSAGE
         }
-        index = max(worth, key=lambda i: (worth[i], -i))
-        if chosen and worth[index] < 0.3 * best:
+        best = max(worth, key=lambda i: (worth[i], -i), default=None)
+        if best is None or (chosen and worth[best] < WORTH * scores[chosen[0]]):
             break
-        chosen.append(index)
-        seen |= vocabulary[index]
+        chosen.append(best)
+        seen |= new_words[best]
     return chosen
 
 

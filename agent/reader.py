@@ -77,8 +77,8 @@ class Reader(Protocol):
     ) -> Reading:
         """The answer; `on_token` receives its text piece by piece, and the pieces joined are the answer's text.
 
-        Raises BudgetSpent before a call that would pass a limit of `meter`. No hits, or none that supports an answer:
-        `found` is False, which an infrastructure failure never is.
+        No hits, or none that supports an answer: `found` is False. A model that fails, or that `meter` leaves no room
+        for, is stood in for by quotes and a note; it is never an answer that was not found.
         """
         ...
 

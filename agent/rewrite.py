@@ -94,7 +94,7 @@ class ModelRewriter:
             )
         except (ReplyInvalid, ModelUnavailable, BudgetSpent):
             stand_in, _ = await self.fallback.rewrite(question)
-            return _written_by(stand_in, f"fallback:{self.name}"), _since(before, meter.spent)
+            return _written_by(stand_in, f"fallback:{self.name}"), since(before, meter.spent)
         reply = asked.value
         rewrite = Rewrite(
             standalone=reply.standalone[: 2 * len(question.text) + 1000],
@@ -123,7 +123,7 @@ async def condense(question: Question, asker: Asker, *, meter: Meter | None = No
             accept=lambda reply: None if reply.standalone.strip() else '"standalone" is empty.',
         )
     except (ReplyInvalid, ModelUnavailable, BudgetSpent):
-        return stand_alone(question), _since(before, meter.spent)
+        return stand_alone(question), since(before, meter.spent)
     return asked.value.standalone, asked.usage
 
 
@@ -158,18 +158,20 @@ class Probe:
 
 
 def make_probe(question: Question, rewrite: Rewrite | None, *, embedder: Embedder, lexical: LexicalIndex) -> Probe:
-    """The query of both legs; without a rewrite, the user's words and nothing else."""
-    if rewrite is None:
-        return Probe(words=question.text, vector=embedder.embed_query(question.text))
+    """The query of both legs: BM25 gets distinct content words, the vector is of whole sentences.
+
+    Without a rewrite, or with one that names no keywords, both get the user's words as they stand.
+    """
+    rewrite = rewrite or Rewrite(standalone=question.text)
+    # A judge reads the history; the legs cannot, so with one they search for the question that stands alone.
     literal = rewrite.standalone if question.history else question.text
-    added = " ".join((*rewrite.keywords, rewrite.evidence)).strip()
-    if rewrite.standalone != literal:
-        added = f"{rewrite.standalone} {added}"
     vector = embedder.embed_query(literal)
-    sketch = rewrite.evidence.strip()
-    if sketch:
-        vector = blend(vector, embedder.embed_query(sketch), share=1 - LITERAL_SHARE)
-    return Probe(words=weigh(literal, tokens(added), lexical), vector=vector)
+    if rewrite.evidence.strip():
+        vector = blend(vector, embedder.embed_query(rewrite.evidence), share=1 - LITERAL_SHARE)
+    if not rewrite.keywords:
+        return Probe(words=literal, vector=vector)
+    added = " ".join((rewrite.standalone, *rewrite.keywords, rewrite.evidence))
+    return Probe(words=weigh(" ".join(content_words(literal)) or literal, tokens(added), lexical), vector=vector)
 
 
 def weigh(literal: str, added: Sequence[str], lexical: LexicalIndex) -> str:
@@ -200,7 +202,7 @@ def _points_back(text: str) -> bool:
 
 
 def _words_said_before(history: Sequence[Turn]) -> list[str]:
-    """Content words of the last questions, and between them the names and figures of the last answer's first sentence."""
+    """Content words of the last questions, and among them the names and figures that the last answer begins with."""
     recent = history[-TURNS:]
     answer = next((turn.text for turn in reversed(recent) if turn.role == "assistant"), "")
     first = answer[slice(*spans[0])] if (spans := sentences(answer[:2000])) else ""
@@ -227,7 +229,7 @@ def _written_by(rewrite: Rewrite, name: str) -> Rewrite:
     )
 
 
-def _since(before: Usage, after: Usage) -> Usage:
+def since(before: Usage, after: Usage) -> Usage:
     """What was spent between two readings of a meter."""
     return Usage(
         calls=after.calls - before.calls,
