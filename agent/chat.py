@@ -2,7 +2,8 @@
 
 A follow-up is first put so that it stands alone: "it" finds nothing. What the user really said is kept beside it. The
 last answer explains itself: `/why` each passage was found, `/tree` which branches led there, `/sources` what is cited,
-`/budget` what it cost. Draws nothing and reads no terminal: agent.surfaces.cli does. Tested in tests/agent/test_chat.py.
+`/budget` what it cost. Draws nothing and reads no terminal: agent.surfaces.cli does.
+Tested in tests/agent/test_chat.py.
 """
 
 from __future__ import annotations

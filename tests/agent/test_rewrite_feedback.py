@@ -30,7 +30,7 @@ def test_the_vector_moves_towards_the_leaves_and_stays_a_unit() -> None:
     for share in (0.0, 0.2, 0.5, 1.0):
         moved = feed_back(PROBE, TEXTS[:2], ROWS[:2], [1, 1], LEXICAL, dials=Feedback(share=share, leaves=2))
         assert np.linalg.norm(moved.vector) == pytest.approx(1.0, abs=1e-5)
-        sims.append(float(ROWS[1] @ moved.vector))
+        sims.append(float(ROWS[:2].sum(axis=0) @ moved.vector))
     assert sims == sorted(sims)
     assert sims[0] < sims[-1]
 
