@@ -3,9 +3,9 @@
 The only home of the `openai` package (2.54 and 3.x). Its own retries are off, redirects are not followed, and every
 error of it becomes one of ours in one place. What a server understands of the protocol, its dialect, is found out once
 and remembered: the form of a reply by json_schema, else json_object, else plain text; max_tokens or
-max_completion_tokens; temperature and log-probabilities or none. A client belongs to the event loop that made it, so one
-OpenAIChat serves scripts, threads and notebooks. Tested in tests/prompts/test_openai_chat.py
-and test_faults.py against a real loopback server.
+max_completion_tokens; temperature and log-probabilities or none. A client belongs to the event loop that made it, so
+one OpenAIChat serves scripts, threads and notebooks. Tested in tests/prompts/test_openai_chat.py and test_faults.py
+against a real loopback server.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class OpenAIChat:
 
     async def complete(self, request: Request) -> ModelReply:
         """One reply; a server that refuses the dialect is asked at once in a simpler one."""
+        first = self.dialect
         while True:
             dialect = self.dialect
             try:
@@ -108,9 +109,11 @@ class OpenAIChat:
                     answer = await self._client().chat.completions.create(**self._body(request, dialect))
             except ModelRefused as refusal:
                 simpler = dialect.without(refusal.message, request) if self._may_be_dialect(refusal, dialect) else None
-                if simpler is None:
-                    raise
                 with self._lock:
+                    if simpler is None:
+                        if dialect not in self._proven:  # the form was not what it minded: forget what was tried
+                            self.dialect = first
+                        raise
                     if self.dialect == dialect:
                         self.dialect = simpler
                 continue

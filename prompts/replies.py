@@ -14,6 +14,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+CLIPPED = 5  # points outside 0..100 that are taken for zeal, not for another scale
+
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
 _ITEM = re.compile(r"\s*(?:item|passage|candidate|no\.?|#)?\s*[\[(<#]?\s*(\d{1,6})\s*[\])>.:]?\s*", re.IGNORECASE)
 
@@ -205,8 +207,9 @@ def settle(reply: SlateReply, count: int) -> tuple[dict[int, float | None], str 
     """Scores in [0, 1] of the items 1 to `count`, None where none can be trusted, and what to complain of, if anything.
 
     Invented numbers are dropped. An item scored twice differently has no score. Scores in 0..1 with a fraction among
-    them are taken for a 0-1 scale; a slate of nothing but 0 and 1 could be either scale, so its ones have no score.
-    A score outside 0..100 is clipped. Each of the last three is a complaint that is worth asking again for.
+    them are taken for a 0-1 scale; a few such among whole numbers have none; a slate of nothing but 0 and 1 could be
+    either scale, so it has no scores. A score a little outside 0..100 is clipped, one far outside is on another scale
+    and none. Each of these is a complaint that is worth asking again for.
     """
     given: dict[int, float | None] = {}
     doubled = set()
@@ -220,15 +223,18 @@ def settle(reply: SlateReply, count: int) -> tuple[dict[int, float | None], str 
         complaint = f"Items {_numbers(doubled)} have two different scores; give every item one."
     if known and all(0 <= score <= 1 for score in known.values()) and max(known.values()) > 0:
         if all(score in (0, 1) for score in known.values()):
-            known = {n: score for n, score in known.items() if score == 0}
+            known = {}
             complaint = complaint or "Scores go from 0 to 100, not from 0 to 1."
         else:
             known = {n: 100 * score for n, score in known.items()}
-    elif fractions := {n for n, score in known.items() if 0 < score < 1}:
+    elif (fractions := {n for n, score in known.items() if 0 < score < 1}) and not any(
+        score > 1 and score != int(score) for score in known.values()
+    ):
         known = {n: score for n, score in known.items() if n not in fractions}
         complaint = complaint or f"Items {_numbers(fractions)} are scored on another scale; use 0 to 100 for all."
     if outside := {n for n, score in known.items() if not 0 <= score <= 100}:
         complaint = complaint or f"The scores of items {_numbers(outside)} are not between 0 and 100."
+        known = {n: score for n, score in known.items() if -CLIPPED <= score <= 100 + CLIPPED}
     if not known:
         complaint = complaint or f"No item from 1 to {count} has a score."
     scores = {n: min(max(known[n], 0.0), 100.0) / 100 if n in known else None for n in range(1, count + 1)}
