@@ -98,23 +98,43 @@ def measure_judge(seen: Observations) -> tuple[float, float]:
     total = (BELIEF * believed + worth * square.sum() / 2) / (BELIEF + worth * common.sum())
     within = worth * (square - gap**2 / common).sum() / 2
     noise = (BELIEF * total * NOISE**2 / believed + within) / (BELIEF + worth * (common - 1.0).sum())
-    return max(LEAST_NOISE, float(noise) ** 0.5), max(LEAST_NOISE, max(total - noise, 0.0) ** 0.5)
+    return max(LEAST_NOISE, float(noise) ** 0.5), max(LEAST_NOISE, max(float(total - noise), 0.0) ** 0.5)
 
 
 def calibrate(seen: Observations, prior_mean: Floats, prior_sd: Floats, *, judge: tuple[float, float]) -> Calibration:
-    """Posterior of every node's latent score; `prior_mean` and `prior_sd` have shape (nodes,), `judge` = noise, spread.
-
-    Ridge regression in closed form: nodes are eliminated first (they only meet in slates), what is left is a system of
-    one unknown a slate, coupled by the nodes that were judged more than once.
-    """
+    """Posterior of every latent score; `prior_mean` and `prior_sd` have shape (nodes,), `judge` = noise, spread."""
     noise, spread = judge
+    precision = 1.0 / (noise**2 * shape(seen.mean()[seen.node]))
+    theta, variance, bias = _ridge(seen, precision, 1.0 / prior_sd**2, prior_mean, 1.0 / spread**2)
+    return Calibration(theta=np.clip(theta, 0.0, 1.0), sd=np.sqrt(variance), bias=bias, noise=noise, spread=spread)
+
+
+def calibrate_as_lattice(seen: Observations) -> Floats:
+    """LATTICE's latent scores (nodes,), in closed form: the best is 1, and below 0 is possible.
+
+    The published code descends a weighted squared error for 200 steps from an unseeded start and stops; its early stop
+    acts as a pull of thetas and biases towards 0. These two ridge weights reproduce what it stopped at: every leaf of
+    the recorded run within .025 (tests/agent/test_lattice.py).
+    """
+    importance = np.maximum(1.0 / (1.0 + np.exp(0.5 - seen.score)), 0.1)
+    theta, _, _ = _ridge(seen, importance, np.full(seen.nodes, 0.003), np.zeros(seen.nodes), 0.3)
+    best = float(theta.max(initial=0.0))
+    return theta / best if best > 0 else theta
+
+
+def _ridge(
+    seen: Observations, precision: Floats, prior: Floats, prior_mean: Floats, bias_prior: float
+) -> tuple[Floats, Floats, Floats]:
+    """Minimise sum precision (score - theta - bias)^2 + prior (theta - prior_mean)^2 + bias_prior bias^2.
+
+    Returns thetas and their posterior variances (nodes,), biases (slates,). Nodes are eliminated first, for they only
+    meet in slates; what is left is one unknown a slate, coupled by the nodes that were judged more than once.
+    """
     times = np.bincount(seen.node, minlength=seen.nodes)
-    precision = 1.0 / (noise**2 * shape(_typical(seen, times)))
-    prior = 1.0 / prior_sd**2
     weight = np.bincount(seen.node, precision, minlength=seen.nodes) + prior
     pull = np.bincount(seen.node, precision * seen.score, minlength=seen.nodes) + prior * prior_mean
     own = precision * (1.0 - precision / weight[seen.node])
-    system = np.diag(np.bincount(seen.slate, own, minlength=seen.slates) + 1.0 / spread**2)
+    system = np.diag(np.bincount(seen.slate, own, minlength=seen.slates) + bias_prior)
     nodes, column, again = _repeated(seen, times)
     cross = np.zeros((seen.slates, len(nodes)))
     cross[seen.slate[again], column] = precision[again]
@@ -126,13 +146,7 @@ def calibrate(seen: Observations, prior_mean: Floats, prior_sd: Floats, *, judge
     theta = (pull - np.bincount(seen.node, precision * bias[seen.slate], minlength=seen.nodes)) / weight
     lever = np.bincount(seen.node, precision**2 * inverse.diagonal()[seen.slate], minlength=seen.nodes)
     lever[nodes] = ((inverse @ cross) * cross).sum(axis=0)
-    return Calibration(
-        theta=np.clip(theta, 0.0, 1.0),
-        sd=np.sqrt((1.0 + lever / weight) / weight),
-        bias=bias,
-        noise=noise,
-        spread=spread,
-    )
+    return theta, (1.0 + lever / weight) / weight, bias
 
 
 def _repeated(seen: Observations, times: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
@@ -140,9 +154,3 @@ def _repeated(seen: Observations, times: Ints) -> tuple[Ints, Ints, npt.NDArray[
     many = times > 1
     again = many[seen.node]
     return np.flatnonzero(many), (np.cumsum(many) - 1)[seen.node[again]], again
-
-
-def _typical(seen: Observations, times: Ints) -> Floats:
-    """Each score, replaced by its node's mean score: the variance of a repeat belongs to the node, not to one reply."""
-    mean = np.bincount(seen.node, seen.score, minlength=seen.nodes) / np.maximum(times, 1)
-    return np.asarray(mean[seen.node], dtype=np.float64)

@@ -178,7 +178,7 @@ def frontier(state: SearchState) -> list[str]:
     if tree.root_id is None:
         return []
     nodes = {tree.root_id: None}
-    for node_id in sorted(state.opened):
+    for node_id in state.opened:
         nodes.update((child, None) for child in visible_children(state, node_id) if not tree.is_leaf(child))
     nodes.update((tree.parents(tree.leaf_ids[row])[0], None) for row in state.prior.ranked[:SEED_CLUSTERS])
     return [node_id for node_id in nodes if node_id not in state.opened]

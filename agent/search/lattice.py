@@ -10,6 +10,8 @@ recorded run of the original.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from branchwise.agent.search.calibrate import Floats
@@ -40,14 +42,14 @@ class LatticePolicy:
 
     def _step(self, state: SearchState) -> list[Choice]:
         scores = raw_paths(state) if self.config.frontier == "raw" else calibrated_paths(state)
-        nodes = sorted(frontier(state), key=lambda node_id: -scores.get(node_id, 0.0))
+        nodes = sorted(frontier(state), key=lambda node_id: (-scores.get(node_id, 0.0), _place(state, node_id)))
         chosen = nodes[: self.config.beam]
         return [choice for node_id in chosen if (choice := self._expand(state, node_id, scores))]
 
     def _expand(self, state: SearchState, node_id: str, scores: dict[str, float]) -> Choice | None:
         children = visible_children(state, node_id)
         if not children:
-            state.opened.add(node_id)
+            state.opened[node_id] = None
             return None
         if state.tree.is_leaf(children[0]):
             anchors = self._leaf_anchors(state, set(children), scores)
@@ -84,6 +86,12 @@ class LatticePolicy:
             weight = np.where(theta >= valley(theta), 4.0 ** (2.0 * theta), 1e-4)
         drawn = rng.choice(len(known), size=self.config.anchors, replace=False, p=weight / weight.sum())
         return [known[int(i)] for i in sorted(drawn)]
+
+
+def _place(state: SearchState, node_id: str) -> tuple[int, ...]:
+    """Where a node stands in the tree, as the positions along its path: what the code breaks ties by."""
+    path = state.tree.path_to(node_id)
+    return tuple(state.tree.children(above).index(below) for above, below in pairwise(path))
 
 
 def raw_paths(state: SearchState) -> dict[str, float]:

@@ -13,7 +13,15 @@ from typing import Any, Literal
 import numpy as np
 
 from branchwise.agent.search.belief import Belief
-from branchwise.agent.search.calibrate import BIAS, NOISE, Floats, Observations, calibrate, measure_judge
+from branchwise.agent.search.calibrate import (
+    BIAS,
+    NOISE,
+    Floats,
+    Observations,
+    calibrate,
+    calibrate_as_lattice,
+    measure_judge,
+)
 from branchwise.agent.search.config import SearchConfig
 from branchwise.agent.search.relevance import path_relevance
 from branchwise.agent.search.seeds import Prior
@@ -53,7 +61,7 @@ class SearchState:
         self.config = config
         self.slates: list[Slate] = []
         self.judgements: dict[int, Judgement] = {}
-        self.opened: set[str] = set()
+        self.opened: dict[str, None] = {}
         self.asked: set[str] = set()
         self.withdrawn: set[int] = set()
         self.judge: dict[Kind, tuple[float, float]] = dict.fromkeys(KINDS, (NOISE, BIAS))
@@ -66,7 +74,7 @@ class SearchState:
         self.slates.append(slate)
         self.asked.update(slate.candidate_ids)
         if slate.parent is not None:
-            self.opened.add(slate.parent)
+            self.opened[slate.parent] = None
         return len(self.slates) - 1
 
     def record(self, number: int, judgement: Judgement) -> None:
@@ -180,6 +188,9 @@ class SearchState:
         Clusters come first: how well a path is thought of is part of what is expected of the leaves below it.
         """
         self._latent, self._paths = {}, {}
+        if self.config.mode == "lattice":
+            self._infer_as_lattice()
+            return
         for kind in KINDS:
             self._settle(self._heard(kind), kind)
 
@@ -203,18 +214,27 @@ class SearchState:
         for node_id, score in heard.weak.items():
             self._latent.setdefault(node_id, Latent(score, self._belief[kind].sd))
 
-    def _heard(self, kind: Kind) -> Heard:
-        """Every score of nodes of one kind, in the order of the slates."""
+    def _infer_as_lattice(self) -> None:
+        """One fit over leaves and clusters together; a candidate that the model left out is worth exactly 0."""
+        heard = self._heard(*KINDS)
+        for node_id, theta in zip(heard.node_ids, calibrate_as_lattice(heard.observations).tolist(), strict=True):
+            self._latent[node_id] = Latent(theta, NOISE)
+        for number in self.judgements:
+            for node_id in self.slates[number].candidate_ids:
+                self._latent.setdefault(node_id, Latent(0.0, NOISE))
+
+    def _heard(self, *kinds: Kind) -> Heard:
+        """Every score of nodes of these kinds, in the order of the slates."""
         place: dict[str, int] = {}
         slates, nodes, scores = [], [], []
         weak: dict[str, float] = {}
-        numbers = [n for n in sorted(self.judgements) if self.slates[n].kind == kind]
+        numbers = [n for n in sorted(self.judgements) if self.slates[n].kind in kinds]
         for slate, number in enumerate(numbers):
             judgement = self.judgements[number]
             for node_id, score in judgement.scores.items():
                 if score is None:
                     continue
-                if judgement.weak:
+                if judgement.weak and self.config.mode == "branchwise":
                     weak[node_id] = score
                     continue
                 slates.append(slate)
