@@ -7,7 +7,7 @@
 
 `document.metadata["branchwise"]` tells the score in [0, 1], where the passage stands and why it was found. A search
 that fails raises; it never returns an empty list instead. Knows no algorithm: it calls the facade. Needs
-langchain-core (`pip install 'branchwise[langchain]'`). Tested in tests/surfaces/test_langchain.py with LangChain's own suite.
+langchain-core (`pip install 'branchwise[langchain]'`). Tested in tests/surfaces/test_langchain.py.
 """
 
 from __future__ import annotations
