@@ -1,0 +1,94 @@
+"""`branchwise serve`: an index over HTTP, for programs, chat clients and people.
+
+    __init__.py    serve(): check the access rules, bind, run until told to stop
+    app.py         REST routes, event streams, the page, errors
+    openai_api.py  OpenAI's chat protocol
+    desk.py        where every question is served, whatever the door
+    events.py      a run: what it told, who follows, stop and cancel
+    shelf.py       the indexes, always in their newest generation
+    gate.py        how many at once, and 429 beyond
+    security.py    Host, Origin, token, sizes, headers
+    uploads.py     documents taken from clients, where that is allowed
+    metrics.py     counters          wire.py  requests, checked
+    web/           the page: no framework, no build step, nothing from elsewhere
+
+Needs the [serve] extra. Tested in tests/surfaces/test_server*.py and, in a real browser, in tests/browser.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from branchwise.stores.errors import InputError
+
+if TYPE_CHECKING:
+    from branchwise.agent.engine import Engine
+    from branchwise.agent.surfaces.server.app import Limits
+
+PORT = 8321
+SHUTDOWN_SECONDS = 20  # how long searches under way may take to end when the server is told to
+
+
+def serve(
+    indexes: Mapping[str, Path],
+    *,
+    open_engine: Callable[[Path], Engine] | None = None,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    token: str | None = None,
+    allowed_hosts: Iterable[str] = (),
+    limits: Limits | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the named indexes until interrupted; requests under way are finished first.
+
+    `open_engine` opens an index with the models it is to use (embedded, without one), and is called again for every
+    new generation. Port 0 takes a free one. `on_ready` is told the address when the server listens. Raises InputError
+    where the extra is missing, nothing is to be served, the port is taken, or a bind beyond loopback has no token.
+    """
+    if not indexes:
+        raise InputError("there is no index to serve", hint="branchwise serve --index DIR")
+    try:
+        import uvicorn
+
+        from branchwise.agent.surfaces.server.app import create_app
+    except ImportError as error:
+        raise InputError(f"the server needs {error.name}", hint="pip install 'branchwise[serve]'") from error
+    from branchwise.agent.surfaces.server.security import access_for
+
+    access = access_for(host, token=token, allowed_hosts=allowed_hosts)
+    app = create_app(dict(indexes), open_engine or open_embedded, access=access, limits=limits)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        access_log=False,  # it would log what is asked; security.Guard logs what may be logged
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        lifespan="on",
+    )
+    listening = _listen(host, port)
+    address, bound = listening.getsockname()[:2]
+    if on_ready:
+        on_ready(f"http://{f'[{address}]' if ':' in address else address}:{bound}")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port") from error
+
+
+def open_embedded(path: Path) -> Engine:
+    """The engine of the index at `path`, with no model."""
+    from branchwise.agent.engine import Engine
+    from branchwise.stores.index import Index
+
+    return Engine(Index.open(path))
