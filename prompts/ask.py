@@ -29,6 +29,7 @@ from branchwise.prompts.limits import Gate, Limits
 from branchwise.prompts.model import ChatModel, Message, ModelReply, Request, TokenChoice
 from branchwise.prompts.parse import read_json
 from branchwise.prompts.prices import PriceList, load_prices
+from branchwise.prompts.profile import load_profile
 from branchwise.prompts.replies import Reply, strict_schema
 from branchwise.prompts.tokens import estimate_messages, estimate_tokens
 from branchwise.stores.errors import ModelUnavailable, ReplyInvalid
@@ -89,7 +90,7 @@ class Asker:
         self.model = model
         self.library = library or PromptLibrary()
         self.cache = cache
-        self.gate = Gate(limits or Limits())
+        self.gate = Gate(limits or _limits_for(model))
         self.price = (prices or load_prices()).find(model.name, model.endpoint)
         self.temperature = temperature
 
@@ -300,6 +301,12 @@ class Asker:
                 sources=rendered.sources,
             )
         )
+
+
+def _limits_for(model: ChatModel) -> Limits:
+    """The usual limits, with the concurrency that `doctor` found useful."""
+    profile = load_profile(model.name, model.endpoint)
+    return Limits(concurrency=profile.concurrency) if profile and profile.concurrency else Limits()
 
 
 def request_key(model: str, request: Request, template_sha256: str) -> str:

@@ -17,12 +17,13 @@ import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from branchwise.prompts.ask import PromptTooLong
 from branchwise.prompts.endpoint import Endpoint, find_endpoint
 from branchwise.prompts.limits import Overloaded
 from branchwise.prompts.model import ChatModel, ModelReply, Request, TokenChoice
+from branchwise.prompts.profile import load_profile
 from branchwise.stores.errors import InputError, ModelError, ModelRefused, ModelUnavailable, ReplyInvalid
 from branchwise.stores.records import Usage
 
@@ -134,6 +135,24 @@ class OpenAIChat:
                         yield text
             finally:
                 await pieces.close()
+
+    async def served(self) -> dict[str, int | None]:
+        """The models that the server lists, each with the context window it declares, if it does (vLLM, llama.cpp)."""
+        with self._our_errors():
+            page = await self._client().models.list()
+            cards = getattr(page, "data", None)
+            if not isinstance(cards, list):
+                raise ModelUnavailable(f"{self.endpoint} does not list its models as a chat server does.")
+            return {str(getattr(card, "id", "")): _declared_window(card) for card in cards}
+
+    async def embedding_dimension(self) -> int:
+        """Length of the vectors that this model embeds texts into; ModelError where it does not."""
+        with self._our_errors():
+            answer = await self._client().embeddings.create(model=self.name, input=["ok"], encoding_format="float")
+            data = getattr(answer, "data", None)
+            if not data:
+                raise ModelUnavailable(f"{self.endpoint} gave no embedding.")
+            return len(data[0].embedding)
 
     async def aclose(self) -> None:
         """Close the client of the running loop; those of other loops go with their loops."""
@@ -279,6 +298,14 @@ def _cause(problem: BaseException) -> str:
     return f"{_first_line(str(inner))}" if str(inner) else type(inner).__name__
 
 
+def _declared_window(card: Any) -> int | None:
+    """What a model's card says of its window: vLLM, several gateways, llama.cpp."""
+    meta = getattr(card, "meta", None)
+    in_meta = meta.get("n_ctx") if isinstance(meta, dict) else None
+    sizes = (getattr(card, "max_model_len", None), getattr(card, "context_length", None), in_meta)
+    return next((size for size in sizes if isinstance(size, int) and size >= 256), None)
+
+
 def _first_line(text: str) -> str:
     return " ".join(text.split())[:300]
 
@@ -333,8 +360,8 @@ def open_model(
 ) -> ChatModel:
     """The chat model that `--model` and `--base-url` name: "vllm:<folder>" runs in this process, all else on a server.
 
-    Opens no connection. Raises InputError for an empty name, a malformed URL, a missing key, or a foreign host while
-    offline.
+    Begins with what `doctor` has found out about it. Opens no connection. Raises InputError for an empty name, a
+    malformed URL, a missing key, or a foreign host while offline.
     """
     if not name.strip():
         raise InputError("No model is named.", hint="Give --model NAME, or leave it out to work without one.")
@@ -342,4 +369,12 @@ def open_model(
         from branchwise.prompts.vllm_chat import VllmChat
 
         return VllmChat(name.removeprefix("vllm:"), **options)
-    return OpenAIChat(name, base_url, context_window=context_window or DEFAULT_WINDOW, **options)
+    model = OpenAIChat(name, base_url, context_window=context_window or DEFAULT_WINDOW, **options)
+    if (profile := load_profile(name, model.endpoint)) is not None:
+        model.dialect = Dialect(
+            structure=cast(Structure, profile.structure) if profile.structure in get_args(Structure) else "json_schema",
+            limit_field=profile.limit_field or "max_tokens",
+            temperature=profile.temperature,
+        )
+        model.context_window = context_window or profile.context_window or DEFAULT_WINDOW
+    return model

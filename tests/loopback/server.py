@@ -73,6 +73,7 @@ class Reply:
         self.call.reply = text or ""
         prompt = "".join(str(part["content"]) for part in self.call.body["messages"])
         used, cached = estimate_tokens(prompt), self.server.remember(prompt)
+        used = min(used, self.server.context_window)
         said = estimate_tokens(text or "")
         choice: dict[str, Any] = {
             "index": 0,
@@ -130,6 +131,8 @@ class LoopbackServer:
     context_window: int = 32_768
     structures: tuple[str, ...] = ("json_schema", "json_object")
     slots: int = 1_000
+    declares: bool = True  # the window, in the list of models
+    truncates: bool = False  # a prompt that is too long, instead of refusing it
     calls: list[Call] = field(default_factory=list)
     in_flight: int = 0
     peak: int = 0
@@ -161,15 +164,16 @@ class LoopbackServer:
                 }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 await self._route(head[0].split(" ")[1], headers, body, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            pass  # the client is gone, or the server is being stopped
         finally:
             writer.close()
 
     async def _route(self, path: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> None:
         data = json.loads(body) if body else {}
         if path.endswith("/models"):
-            cards = [{"id": name, "object": "model", "max_model_len": self.context_window} for name in self.models]
+            window = {"max_model_len": self.context_window} if self.declares else {}
+            cards = [{"id": name, "object": "model", **window} for name in self.models]
             await Reply(writer, self, Call(number=-1, body={}, headers=headers)).send(
                 200, {"object": "list", "data": cards}
             )
@@ -211,7 +215,7 @@ class LoopbackServer:
         if wanted != "text" and wanted not in self.structures:
             return await reply.error(400, f"response_format {wanted} is not supported")
         tokens = sum(estimate_tokens(str(part["content"])) for part in data["messages"])
-        if tokens + data.get("max_tokens", 0) > self.context_window:
+        if tokens + data.get("max_tokens", 0) > self.context_window and not self.truncates:
             return await reply.error(
                 400,
                 f"This model's maximum context length is {self.context_window} tokens. However, you requested "
@@ -225,11 +229,20 @@ class LoopbackServer:
             data["messages"][1]["content"] if len(data["messages"]) > 1 else "",
         )
         said = self.think(system, user)
+        if wanted == "json_schema" and not said.startswith("{"):
+            said = json.dumps(example(data["response_format"]["json_schema"]["schema"]))
         if fault := self.fault_for(call):
             return await fault(reply, said)
         if data.get("stream"):
             return await reply.stream(said)
         return await reply.completion(said)
+
+
+def example(schema: dict[str, Any]) -> Any:
+    """A value that a JSON schema of ours allows: what constrained decoding makes of an answer in prose."""
+    if schema["type"] == "object":
+        return {name: example(value) for name, value in schema["properties"].items()}
+    return {"array": [], "integer": 1, "number": 1.0, "boolean": True, "string": "text"}[schema["type"]]
 
 
 def embed(text: str) -> list[float]:
