@@ -12,21 +12,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from branchwise.prompts.budget import Meter
 from branchwise.stores.embedding import Embedder, make_embedder
 from branchwise.stores.errors import InputError, StoreError
 from branchwise.stores.index import Index
 from branchwise.stores.manifest import Manifest
-from branchwise.stores.records import Usage
+from branchwise.stores.records import Budget, Usage
+from branchwise.stores.replies import ReplyStore
 from branchwise.stores.staging import Staging
 from branchwise.tree_builder.cluster import FloatMatrix
 from branchwise.tree_builder.config import BuildConfig
 from branchwise.tree_builder.corpus import Corpus, Sources, corpus_hash, passage_text, read_corpus
+from branchwise.tree_builder.estimate import estimate_passages
 from branchwise.tree_builder.events import EventStream, OnEvent
+from branchwise.tree_builder.model_summariser import ModelSummariser
 from branchwise.tree_builder.publish import Generation, writing
 from branchwise.tree_builder.shape import shape
 from branchwise.tree_builder.sources import Skipped
@@ -36,7 +41,6 @@ from branchwise.tree_builder.write import write_texts
 
 if TYPE_CHECKING:
     from branchwise.prompts.ask import Asker
-    from branchwise.prompts.budget import Meter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,7 @@ async def build(
     started = time.monotonic()
     config = config or BuildConfig()
     events = EventStream(on_event)
+    meter = meter or Meter()
     async with writing(index_path, chroma_url=chroma_url) as writer:
         corpus = await asyncio.to_thread(read_corpus, sources, config, events)
         recipe = _recipe(corpus, config, asker)
@@ -94,17 +99,22 @@ async def build(
                 seconds=time.monotonic() - started,
                 unchanged=True,
             )
+        limit = estimate_passages(corpus.passages, config, asker).limit
         texts = [passage_text(passage) for passage in corpus.passages]
         if embedder is None:
             embedder = await asyncio.to_thread(make_embedder, config.embedder, texts=texts, base_url=base_url)
         rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, events)
-        summariser: Summariser = ExtractiveSummariser(await asyncio.to_thread(TermTable.count, texts))
-        outline = await shape(corpus.passages, rows, summariser, config, events)
-        summaries = await write_texts(
-            outline, corpus.passages, summariser, concurrency=config.concurrency, events=events
-        )
+        table = await asyncio.to_thread(TermTable.count, texts)
+        extractive = ExtractiveSummariser(table, embedder.embed_texts)
+        with summarising(asker, extractive, Path(index_path), meter, limit) as summariser:
+            window = asker.context_window if asker else None
+            outline = await shape(corpus.passages, rows, summariser, config, events, window=window)
+            summaries = await write_texts(
+                outline, corpus.passages, summariser, concurrency=config.concurrency, events=events
+            )
+        notes = tell(summariser, events)
         manifest = Manifest(
-            config={**config.as_dict(), "recipe": recipe},
+            config={**config.as_dict(), "recipe": None if notes else recipe},
             models={"embed": embedder.name, "summarise": summariser.name},
             prompts=asker.hashes() if asker else {},
             title=config.title,
@@ -127,8 +137,10 @@ async def build(
         counts=published.counts,
         skipped=corpus.skipped,
         written_by=dict(written_by),
-        usage=meter.spent if meter else Usage(),
+        usage=meter.spent,
         seconds=time.monotonic() - started,
+        partial=isinstance(summariser, ModelSummariser) and summariser.stopped,
+        notes=notes,
     )
 
 
@@ -151,6 +163,46 @@ def embed_passages(
         events.emit("embedded", done=done, total=len(texts))
 
     return embedder.embed_texts(texts, progress=progress)
+
+
+@contextmanager
+def summarising(
+    asker: Asker | None, extractive: ExtractiveSummariser, index_path: Path, meter: Meter, limit: Budget
+) -> Iterator[Summariser]:
+    """The summariser of a build: the model's, within `meter` and `limit`, every reply kept beside the index; or none.
+
+    An asker that brings no reply cache uses that of the index for as long as the block lasts.
+    """
+    if asker is None:
+        yield extractive
+        return
+    bounded = Meter(limit, parent=meter)
+    if asker.cache is not None:
+        yield ModelSummariser(asker, extractive, meter=bounded)
+        return
+    with ReplyStore(index_path / "replies.sqlite") as replies:
+        asker.cache = replies
+        try:
+            yield ModelSummariser(asker, extractive, meter=bounded)
+        finally:
+            asker.cache = None
+
+
+def tell(summariser: Summariser, events: EventStream) -> tuple[str, ...]:
+    """What the user should know of a model's work: where the embedded summariser stood in, and why."""
+    if not isinstance(summariser, ModelSummariser):
+        return ()
+    notes = []
+    if bad := sum(count for reason, count in summariser.failures.items() if reason != "budget"):
+        notes.append(f"{bad} replies of {summariser.name} could not be used; the embedded summariser stood in.")
+    if summariser.stopped:
+        notes.append(
+            "A limit was reached: the embedded summariser wrote the rest. "
+            "The same command with a higher limit continues where this one ended."
+        )
+    for note in notes:
+        events.emit("note", text=note)
+    return tuple(notes)
 
 
 def _recipe(corpus: Corpus, config: BuildConfig, asker: Asker | None) -> dict[str, Any]:

@@ -46,8 +46,13 @@ class Sizes:
 
     @classmethod
     def for_children(cls, max_children: int) -> Sizes:
-        """Groups of about three quarters of `max_children`: full enough to be few, with room for later additions."""
-        return cls(least=max(2.0, max_children / 3), target=max(2.0, 0.75 * max_children), most=float(max_children))
+        """Groups of about 0.6 of `max_children`, with room for later additions.
+
+        Fuller groups mean fewer nodes to write but more leaves to read in the wrong ones (scifact, top 10 of the judge
+        found in 5 % of the leaves: .883 at a target of 6, .852 at 9, .813 at 12, .818 at 14).
+        """
+        target = max(2.0, 0.6 * max_children)
+        return cls(least=max(2.0, target / 2), target=target, most=float(max_children))
 
 
 def group(vectors: FloatMatrix, sizes: Sizes, *, seed: int, weights: FloatVector | None = None) -> list[Rows]:
@@ -122,7 +127,7 @@ def _wished_cut(natural: float, total: float, sizes: Sizes) -> float:
 def _axis(sample: FloatMatrix, mass: FloatVector, rng: np.random.Generator) -> FloatVector:
     """The direction whose sign tells the two halves apart: main direction first, then rounds of spherical 2-means."""
     centre = np.asarray(np.average(sample, axis=0, weights=mass), dtype=np.float32)
-    axis: FloatVector = rng.standard_normal(sample.shape[1]).astype(np.float32)
+    axis: FloatVector = np.asarray(rng.standard_normal(sample.shape[1]), dtype=np.float32)
     for _ in range(4):
         along = (sample @ axis - centre @ axis) * mass
         axis = unit(along @ sample - along.sum() * centre)

@@ -7,7 +7,9 @@ Tested in tests/tree_builder/test_summarise.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,8 +17,9 @@ import numpy as np
 
 from branchwise.stores.language import sentences, tokens
 from branchwise.stores.records import Part, Passage
+from branchwise.tree_builder.cluster import FloatMatrix, Sizes, group
 from branchwise.tree_builder.outline import NodeSummary, RowArray
-from branchwise.tree_builder.terms import Profile, TermTable
+from branchwise.tree_builder.terms import READ, Profile, TermTable
 
 Levels = tuple[str, str, str, str, str]
 LEVEL_WORDS = ((1, 2), (3, 4), (4, 6), (7, 10), (11, 20))
@@ -41,12 +44,16 @@ class ChildText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A topic that strings were sorted into; `members` are positions in the list of strings that was given."""
+    """A topic that strings were sorted into; `members` are positions in the list of strings that was given.
+
+    `written_by` names the model that described it; "" where nobody did, and the node has still to be summarised.
+    """
 
     name: str
     description: str
     keywords: tuple[str, ...]
     members: tuple[int, ...]
+    written_by: str = ""
 
 
 class Summariser(Protocol):
@@ -72,17 +79,25 @@ class ExtractiveSummariser:
 
     name = "extractive"
 
-    def __init__(self, table: TermTable) -> None:
+    def __init__(self, table: TermTable, embed: Callable[[Sequence[str]], FloatMatrix]) -> None:
+        """`table` counts the passages, row by row; `embed` gives unit vectors, by which strings are sorted."""
         self._table = table
+        self._embed = embed
         self._company: tuple[RowArray, Profile] | None = None
 
     async def levels(self, passages: Sequence[Passage]) -> list[Levels]:
-        """Key terms of each passage, from those most passages share to those it has alone."""
-        raise NotImplementedError
+        """Key terms of each passage: level 1 is the one that most other passages share, level 5 its best twenty."""
+        return [self._levels(passage) for passage in passages]
 
     async def topics(self, strings: Sequence[str], counts: Sequence[int], *, fewest: int, most: int) -> list[Topic]:
-        """Groups of strings by the words that they share."""
-        raise NotImplementedError
+        """Strings grouped by their vectors, every string in one topic; named by the words that most of them hold."""
+        vectors = await asyncio.to_thread(self._embed, strings)
+        weights = np.array(counts, dtype=np.float32)
+        wanted = max(fewest, min(most, round(0.75 * most)))
+        share = max(float(weights.sum()) / wanted, 1.0)
+        sizes = Sizes(least=share / 2, target=share, most=max(2 * share, float(weights.max())))
+        groups = group(vectors, sizes, seed=0, weights=weights)
+        return [_topic(strings, counts, members.tolist()) for members in groups]
 
     async def summarise(self, children: Sequence[ChildText], company: RowArray) -> NodeSummary:
         """Key terms against the parent's other leaves, the most central sentence, and a fingerprint a child."""
@@ -99,6 +114,17 @@ class ExtractiveSummariser:
             keywords=keywords,
             written_by=self.name,
         )
+
+    def _levels(self, passage: Passage) -> Levels:
+        """The five levels of one passage, most general words first."""
+        profile = self._table.profile_of(tokens(f"{passage.title}\n{passage.text[:READ]}"))
+        weights = self._table.weigh(profile, None)
+        best = np.argsort(-weights, kind="stable")[: LEVEL_WORDS[-1][1]]
+        words = [self._table.words[place] for place in profile.ids[best]] or passage.title.split()[:2] or ["-"]
+        rarity = dict(zip(words, self._table.idf[profile.ids[best]].tolist(), strict=False))
+        general = sorted(words[:8], key=lambda word: (rarity.get(word, 0.0), word))
+        first, second, third = (" ".join(sorted(general[:most])) for _, most in LEVEL_WORDS[:3])
+        return first.split()[0], second, third, " ".join(words[: LEVEL_WORDS[3][1]]), " ".join(words)
 
     def _company_of(self, company: RowArray) -> Profile:
         """The profile of the parent's leaves; siblings come one after the other and share one array."""
@@ -128,6 +154,16 @@ class ExtractiveSummariser:
                 if score > best_score:
                     best, best_score = text[start:end], score
         return shorten(" ".join(best.split()), 300)
+
+
+def _topic(strings: Sequence[str], counts: Sequence[int], members: Sequence[int]) -> Topic:
+    """A topic named by its most frequent words."""
+    words: Counter[str] = Counter()
+    for place in members:
+        for word in dict.fromkeys(strings[place].split()):
+            words[word] += counts[place]
+    keywords = tuple(sorted(words, key=lambda word: (-words[word], word))[:8])
+    return Topic(name=", ".join(keywords[:4]), description="", keywords=keywords, members=tuple(members))
 
 
 def compose(theme: Sequence[str], parts: Sequence[Part]) -> str:

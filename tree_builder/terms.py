@@ -107,6 +107,13 @@ class TermTable:
         spread = np.bincount(places, minlength=len(ids)).astype(np.float32)
         return Profile(ids, counts, spread, len(spans))
 
+    def profile_of(self, found: Sequence[str]) -> Profile:
+        """The terms of one text that need not be a row, given its tokens."""
+        counts = Counter(place for token in found if (place := self.place(token)) is not None)
+        ids = np.array(sorted(counts), dtype=np.int32)
+        times = np.array([min(counts[place], REPEATS) for place in ids.tolist()], dtype=np.float32)
+        return Profile(ids, times, np.ones_like(times), 1)
+
     def weigh(self, profile: Profile, company: Profile | None) -> Counts:
         """How much each term of `profile` says of it, (len(profile.ids),): share times surprise.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from branchwise.stores.records import Passage, TreeNode
 from branchwise.tree_builder.events import EventStream
+from branchwise.tree_builder.gather import side_by_side
 from branchwise.tree_builder.outline import ROOT, NodeSummary, Outline, RowArray, leaf_id
 from branchwise.tree_builder.summarise import ChildText, Summariser
 
@@ -25,17 +26,19 @@ async def write_texts(
     concurrency: int,
     events: EventStream,
     known: Mapping[str, NodeSummary] | None = None,
+    only: Collection[str] | None = None,
 ) -> dict[str, NodeSummary]:
     """A summary for every inner node of `outline` that neither it nor `known` has one for; all of them are returned.
 
-    A level is finished before the next begins, for a summary is made of the children's. At most `concurrency`
-    summaries are under way at once.
+    With `only`, for those nodes alone. A level is finished before the next begins, for a summary is made of the
+    children's. At most `concurrency` summaries are under way at once.
     """
     row_of = {leaf_id(passage.passage_id): row for row, passage in enumerate(passages)}
     rows = outline.leaf_rows(row_of)
     parent = {child: node_id for node_id, children in outline.children.items() for child in children}
     summaries = {**(known or {}), **outline.written}
-    missing = [node_id for node_id in outline.below_root() if node_id not in summaries]
+    wanted = outline.children if only is None else only
+    missing = [node_id for node_id in outline.below_root() if node_id not in summaries and node_id in wanted]
     heights = outline.heights()
     gate = asyncio.Semaphore(concurrency)
     done = 0
@@ -76,9 +79,7 @@ async def write_texts(
     for height in sorted({heights[node_id] for node_id in missing}):
         level = [node_id for node_id in missing if heights[node_id] == height]
         events.emit("level", height=height, nodes=len(level), done=done, total=len(missing))
-        async with asyncio.TaskGroup() as tasks:
-            for node_id in level:
-                tasks.create_task(write(node_id))
+        await side_by_side(write(node_id) for node_id in level)
     return summaries
 
 
