@@ -28,6 +28,7 @@ _UNSEEN = re.compile(
     r"<(?P<raw>script|style)\b.*?(?:</(?P=raw)\s*>|\Z)|<!--.*?(?:-->|\Z)|<[!?][^>]*(?:>|\Z)",
     re.DOTALL | re.IGNORECASE,
 )
+_UNFINISHED = re.compile(r"<(?=[^<>]*(?:<|\Z))")
 _LINE_BREAK = "\u2028"
 _HEAD = 8192
 
@@ -38,8 +39,8 @@ def read_html(file: SourceFile) -> Iterator[Document]:
         charset = _CHARSET.search(handle.read(_HEAD))
     page, encoding = file.text(declared=charset[1].decode("ascii") if charset else None)
     reader = _Reader()
-    # Comments, declarations and scripts go first: the parser takes quadratic time over unfinished ones.
-    reader.feed(_UNSEEN.sub("", page))
+    # The parser takes quadratic time over unfinished comments and tags, so it is given none.
+    reader.feed(_UNFINISHED.sub("&lt;", _UNSEEN.sub("", page)))
     reader.close()
     text = reader.text()
     title = reader.headings[0] if len(reader.headings) == 1 else " ".join("".join(reader.titles).split())

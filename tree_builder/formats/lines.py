@@ -95,7 +95,7 @@ def _bounded_lines(file: SourceFile) -> Iterator[tuple[int, bytes | None]]:
 def _decode(raw: bytes) -> Mapping[str, object]:
     """The JSON object in a line. Raises ValueError saying what else is there."""
     try:
-        record = json.loads(raw.decode("utf-8"))
+        record = json.loads(raw.rstrip().decode("utf-8"))
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -118,7 +118,7 @@ def _document(record: Mapping[str, object], source: str, where: str, ids: set[st
     if not isinstance(title, str):
         title = str(title)
     text_key = next((key for key in TEXT_KEYS if rest.get(key) not in (None, "")), None)
-    text = rest.pop(text_key) if text_key else ""
+    text = rest.pop(text_key or "text", "") or ""
     if not isinstance(text, str):
         raise ValueError(f'"{text_key}" is no text')
     text = text if text.strip() else title  # BEIR sets hold documents that are a title alone
