@@ -108,11 +108,7 @@ class SimulatedJudge:
     def settled_score(self, node_id: str, question_text: str, truth: Truth | None = None) -> float:
         """What this judge would say of the node on average: its own, lasting opinion, right or wrong."""
         truth = truth or self._truths(question_text)
-        own, lenient = (
-            _standard_normal(self.seed, question_text, node_id),
-            _standard_normal(self.seed, question_text, ""),
-        )
-        stray = (1 - self.profile.question) ** 0.5 * own + self.profile.question**0.5 * lenient
+        stray = self._stray(node_id, question_text)
         if self.tree.is_leaf(node_id):
             return self._leaf_score(node_id, truth, stray)
         return self._inner_score(node_id, truth, stray)
@@ -123,10 +119,25 @@ class SimulatedJudge:
         count = len(slate.node_ids)
         return Usage(calls=1, input_tokens=PROMPT_TOKENS + size * count, output_tokens=REPLY_TOKENS * count)
 
+    def _stray(self, node_id: str, question_text: str) -> float:
+        """Standard normal: how far the judge's opinion of the node lies from what it should be, and never changes.
+
+        The sum of what the question, the cluster (with its leaves) and the node itself contribute.
+        """
+        profile, leaf = self.profile, self.tree.is_leaf(node_id)
+        cluster = (self.tree.parents(node_id) or (node_id,))[0] if leaf else node_id
+        lenient, family, own = (
+            _standard_normal(self.seed, question_text, of) for of in ("", f"{cluster} and its leaves", node_id)
+        )
+        rest = profile.kinship**0.5 * family + (1 - profile.kinship) ** 0.5 * own
+        return float(profile.question**0.5 * lenient + (1 - profile.question) ** 0.5 * rest)
+
     def _leaf_score(self, node_id: str, truth: Truth, stray: float) -> float:
         closeness = float(truth.leaf_closeness[self.tree.leaf_row[node_id]])
         grade = truth.gold.get(node_id)
         if grade is None:
+            near_gold = any(parent in truth.gold_beneath for parent in self.tree.parents(node_id))
+            stray += self.profile.lift * near_gold
             return _draw(self.profile.leaf_other, self.profile.similarity_other, _steeper(closeness), stray)
         # Relevant passages lie about two deviations above the nearest hundred: 1 and 3 bound what is expected.
         expected = min(2.0, max(-2.0, closeness - 2.0))
