@@ -30,25 +30,22 @@ def assert_exact(document: Document, passages: Sequence[Passage], max_chars: int
     assert len({passage.passage_id for passage in passages}) == len(passages)
 
 
-texts = st.lists(
-    st.sampled_from(
-        [
-            "word ",
-            "wörter. ",
-            "长句子没有空格。",
-            "ภาษาไทย",
-            "\n",
-            "\n\n",
-            "# Head\n\n",
-            "## Sub\n",
-            "Title\n=====\n",
-            "---\n",
-        ]
-       , "```\n", "\r\n", "\f", "\u0301", "👩\u200d💻", "x" * 70, " " * 30, "Part\n-----\n", "\u2028", "...\n", "1. "]
-    )
-    | st.text(max_size=40),
-    max_size=80,
-).map("".join)
+PIECES = (
+    *(
+        "word ",
+        "wörter. ",
+        "长句子没有空格。",
+        "ภาษาไทย",
+        "\n",
+        "\n\n",
+        "# Head\n\n",
+        "## Sub\n",
+        "Title\n=====\n",
+        "---\n",
+    ),
+    *("```\n", "\r\n", "\f", "\u0301", "👩\u200d💻", "x" * 70, " " * 30, "Part\n-----\n", "\u2028", "...\n", "1. "),
+)
+texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=40), max_size=80).map("".join)
 
 
 @given(text=texts, max_chars=st.integers(1, 300), share=st.floats(0, 0.5))
