@@ -34,6 +34,12 @@ SEED_CLUSTERS = 20
 """The leaf clusters of this many best seeds are open to the search from the start."""
 
 
+SATISFIED = 0.1
+"""How much each good passage already read beneath a branch takes from the wish to look for another one there."""
+LEVEL_COST = 0.3
+"""Calls that a further level down costs, of those that would be made for its own sake anyway."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A slate, what its call is expected to add (DCG of the first k), and why it was chosen, in words for the trace."""
@@ -100,15 +106,22 @@ class GainPolicy:
             parent=parent, candidate_ids=tuple(candidates), anchor_ids=view.leaf_anchors(self.anchors), kind="leaf"
         )
         why = f"about {odds:.1f} good passages expected among {len(candidates)} unread"
-        return Choice(slate=slate, expected_gain=gain.worth_of_finds(view.find, odds), why=why)
+        expected = gain.worth_of_finds(view.find, odds, pending=self._pending(state, view))
+        return Choice(slate=slate, expected_gain=expected, why=why)
+
+    def _pending(self, state: SearchState, view: View) -> float:
+        """Good passages expected of the slates that are still being judged."""
+        leaves = [leaf for number in state.awaited() for leaf in state.slates[number].candidate_ids]
+        unread = [leaf for leaf in leaves if state.tree.is_leaf(leaf) and state.latent(leaf) is None]
+        return float(np.minimum(state.expect(unread, "leaf") / view.level, 1.0).sum()) if unread else 0.0
 
     def _descend(self, state: SearchState, view: View, node_id: str, children: list[str]) -> Choice:
         """A slate of clusters: worth a find, if there is one left beneath, once all levels down to it are read."""
         good = state.worth(node_id)
-        left = good / (1.0 + view.found_below(state, node_id))
+        left = good / (1.0 + SATISFIED * view.found_below(state, node_id))
         anchors = cluster_anchors(state, node_id, children)
         slate = Slate(parent=node_id, candidate_ids=tuple(children), anchor_ids=anchors, kind="inner")
-        expected = gain.worth_of_finds(view.find, left) / state.tree.height(node_id)
+        expected = gain.worth_of_finds(view.find, left) / (1.0 + LEVEL_COST * (state.tree.height(node_id) - 1))
         return Choice(slate=slate, expected_gain=expected, why=f"odds {left:.2f} of an unread good passage beneath")
 
     def _rescore(self, state: SearchState, view: View) -> Choice | None:
@@ -181,6 +194,7 @@ def frontier(state: SearchState) -> list[str]:
     for node_id in state.opened:
         nodes.update((child, None) for child in visible_children(state, node_id) if not tree.is_leaf(child))
     nodes.update((tree.parents(tree.leaf_ids[row])[0], None) for row in state.prior.ranked[:SEED_CLUSTERS])
+    nodes.update((parent, None) for parent in state.promising_clusters())
     return [node_id for node_id in nodes if node_id not in state.opened]
 
 

@@ -12,6 +12,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+FINDS = 3.0
+"""Good passages that a question is expected to have in all; more are welcome, but not counted on."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -40,9 +43,12 @@ def worth_of_find(theta: Floats, k: int, *, level: float) -> float:
     return float(steps(k) @ np.maximum(level - top, 0.0))
 
 
-def worth_of_finds(find: float, expected: float) -> float:
-    """What `expected` such passages would add: the first counts whole, the next less and less, six at most."""
-    return float(6.0 * find * (1.0 - np.exp(-expected / 6.0)))
+def worth_of_finds(find: float, expected: float, *, pending: float = 0.0) -> float:
+    """What `expected` such passages would add to `pending` ones: the first counts whole, the next less and less.
+
+    Few questions have many answers, and odds are not independent: all together count `FINDS` finds at most.
+    """
+    return float(FINDS * find * (np.exp(-pending / FINDS) - np.exp(-(pending + expected) / FINDS)))
 
 
 def worth_of_rescoring(theta: Floats, sd: Floats, noise: Floats, k: int) -> Floats:

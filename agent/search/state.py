@@ -33,6 +33,8 @@ KINDS: tuple[Kind, Kind] = ("inner", "leaf")
 START = {"inner": Belief.of_clusters(), "leaf": Belief.of_leaves()}
 DILUTION = 0.3
 """What a level that nobody has judged leaves of the good name of the level above: one child in three, roughly."""
+KINSHIP = 0.7
+"""How well a cluster is thought of for the best passage read in it, where its own summary was not judged higher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class SearchState:
         self.judge: dict[Kind, tuple[float, float]] = dict.fromkeys(KINDS, (NOISE, BIAS))
         self._belief = dict(START)
         self._latent: dict[str, Latent] = {}
+        self._standing: dict[str, float] = {}
+        self._best_read: dict[str, float] = {}
         self._paths: dict[str, float | None] = {}
 
     def issue(self, slate: Slate) -> int:
@@ -90,6 +94,10 @@ class SearchState:
     def in_flight(self) -> int:
         """Slates sent and not yet answered."""
         return len(self.slates) - len(self.judgements) - len(self.withdrawn)
+
+    def awaited(self) -> list[int]:
+        """Numbers of the slates that are still being judged."""
+        return [n for n in range(len(self.slates)) if n not in self.judgements and n not in self.withdrawn]
 
     def exhausted(self) -> bool:
         """True where every leaf in sight was put before the judge."""
@@ -157,13 +165,24 @@ class SearchState:
             return latent.theta * (self.path(node_id) or 0.0)
         return float(self.expect([node_id], "inner")[0])
 
+    def promising_clusters(self) -> list[str]:
+        """Homes of passages that were read and found good, in the order of their names."""
+        return sorted(cluster for cluster, theta in self._best_read.items() if theta >= 0.5)
+
     def standing(self, node_id: str) -> float:
         """How well the judge thinks of where a node hangs, in [0, 1]: 1 for a child of the root.
 
         The nearest judged ancestor speaks, by its own score times its path; every unjudged level in between dilutes it.
+        A passage read and found good speaks for its cluster too: relevant passages come together.
         """
+        home = self.tree.parents(node_id)[0]
+        if home not in self._standing:
+            self._standing[home] = max(self._name_of(home), KINSHIP * self._best_read.get(home, 0.0))
+        return self._standing[home]
+
+    def _name_of(self, node_id: str) -> float:
         share = 1.0
-        for ancestor in reversed(self.tree.path_to(node_id)[:-1]):
+        for ancestor in reversed(self.tree.path_to(node_id)):
             if ancestor == self.tree.root_id:
                 return share
             if ancestor in self._latent:
@@ -187,12 +206,16 @@ class SearchState:
 
         Clusters come first: how well a path is thought of is part of what is expected of the leaves below it.
         """
-        self._latent, self._paths = {}, {}
+        self._latent, self._paths, self._standing, self._best_read = {}, {}, {}, {}
         if self.config.mode == "lattice":
             self._infer_as_lattice()
             return
         for kind in KINDS:
             self._settle(self._heard(kind), kind)
+            self._standing = {}
+        for leaf in self.judged_leaves():
+            for parent in self.tree.parents(leaf):
+                self._best_read[parent] = max(self._best_read.get(parent, 0.0), self._latent[leaf].theta)
 
     def _settle(self, heard: Heard, kind: Kind) -> None:
         """Latent scores of the nodes of one kind."""
