@@ -12,7 +12,7 @@
     metrics.py     counters          wire.py  requests, checked
     web/           the page: no framework, no build step, nothing from elsewhere
 
-Needs the [serve] extra. Tested in tests/surfaces/test_server*.py and, in a real browser, in tests/browser.
+Needs the [serve] extra. Tested in tests/surfaces/server and, in a real browser, in tests/browser.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 from branchwise.stores.errors import InputError
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from branchwise.agent.engine import Engine
     from branchwise.agent.surfaces.server.app import Limits
 
@@ -52,7 +54,7 @@ def serve(
     if not indexes:
         raise InputError("there is no index to serve", hint="branchwise serve --index DIR")
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401  # needed only later, but missed best here
 
         from branchwise.agent.surfaces.server.app import create_app
     except ImportError as error:
@@ -61,29 +63,40 @@ def serve(
 
     access = access_for(host, token=token, allowed_hosts=allowed_hosts)
     app = create_app(dict(indexes), open_engine or open_embedded, access=access, limits=limits)
+    listening = listen(host, port)
+    if on_ready:
+        on_ready(url_of(listening))
+    run_app(app, listening)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises InputError where the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port") from error
+
+
+def url_of(listening: socket.socket) -> str:
+    """The address of a listening socket, for a browser."""
+    address, port = listening.getsockname()[:2]
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+
+
+def run_app(app: ASGIApp, listening: socket.socket) -> None:
+    """Serve until told to stop (SIGINT, SIGTERM), then finish what is under way."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         access_log=False,  # it would log what is asked; security.Guard logs what may be logged
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         lifespan="on",
     )
-    listening = _listen(host, port)
-    address, bound = listening.getsockname()[:2]
-    if on_ready:
-        on_ready(f"http://{f'[{address}]' if ':' in address else address}:{bound}")
     uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port") from error
 
 
 def open_embedded(path: Path) -> Engine:

@@ -2,7 +2,7 @@
 
 REST (`/search`, `/ask`, `/tree`, `/document`, `/indexes`), the same questions as a stream of events that can be
 resumed, the web page, and what operators look at (`/healthz`, `/metrics`). OpenAI's protocol is next door (openai_api),
-as are the rules of access (security) and uploads. Tested in tests/surfaces/test_server.py.
+as are the rules of access (security) and uploads. Tested in tests/surfaces/server/test_rest.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A question waits for its turn, leases the newest generation of its index, is searched or answered, counted and, where
 OpenTelemetry is installed, traced; never is its content. A client that goes away takes its question with it. Knows
-nothing of routes. Tested in tests/surfaces/test_server.py.
+nothing of routes. Tested in tests/surfaces/server/test_rest.py.
 """
 
 from __future__ import annotations

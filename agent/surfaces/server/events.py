@@ -4,7 +4,7 @@ A run is one task and the list of all it has told. Followers read the list from 
 that nobody follows any more is cancelled after a moment of grace: time enough to reconnect, not to spend a budget for
 nobody. "Stop and answer now" ends a run's search but not the run: its meter refuses further calls, as if the budget
 were spent, and the reader answers from what was found. Knows nothing of HTTP. Tested in
-tests/surfaces/test_server_events.py.
+tests/surfaces/server/test_events.py.
 """
 
 from __future__ import annotations

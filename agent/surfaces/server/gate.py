@@ -1,6 +1,6 @@
 """How many searches run at once, how many may wait, and what the rest are told.
 
-Tested in tests/surfaces/test_server_gate.py.
+Tested in tests/surfaces/server/test_gate.py.
 """
 
 from __future__ import annotations

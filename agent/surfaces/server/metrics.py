@@ -1,6 +1,6 @@
 """What the server counts, as text for Prometheus. No label ever holds what was asked or found.
 
-Tested in tests/surfaces/test_server.py.
+Tested in tests/surfaces/server/test_rest.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A model is an index by its name. The last user message is the question and the turns before it are its history; system
 messages and sampling settings are accepted and have no meaning here. Citations come as `url_citation` annotations at
 their marks in the text, and as the full list, with document and character span, under `branchwise`. Tested in
-tests/surfaces/test_server_openai.py, with the openai client among others.
+tests/surfaces/server/test_openai.py, with the openai client among others.
 """
 
 from __future__ import annotations

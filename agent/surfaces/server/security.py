@@ -4,7 +4,7 @@ One ASGI layer around everything, so that no route can forget it. A web page tha
 a server on the user's own machine: the Host must be ours (DNS rebinding), the Origin, where a browser names one, must
 be the same site, and no CORS header is ever sent. Any bind other than loopback needs a token. Bodies are bounded while
 they arrive. Nothing of a request but its method, route, status and time is logged. Knows nothing of indexes or
-searches. Tested in tests/surfaces/test_server_security.py.
+searches. Tested in tests/surfaces/server/test_security.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from branchwise.stores.errors import InputError
@@ -120,8 +121,6 @@ class Guard:
                 await _refuse(marked, *refusal)
             else:
                 await self._app(scope, _bounded(receive, limit), marked)
-        except _BodyTooLarge:
-            await _refuse(marked, 413, f"the body is larger than {limit:,} bytes")
         finally:
             route = getattr(scope.get("route"), "path", "-")
             milliseconds = round(1000 * (time.perf_counter() - started), 1)
@@ -169,10 +168,6 @@ def _same_site(headers: Headers, host: str) -> bool:
     return origin is None or origin.lower() in {f"http://{host.lower()}", f"https://{host.lower()}"}
 
 
-class _BodyTooLarge(Exception):
-    pass
-
-
 def _bounded(receive: Receive, limit: int) -> Receive:
     """`receive`, but a body that grows past the limit without having said so is cut off there."""
     received = 0
@@ -183,7 +178,7 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
             if received > limit:
-                raise _BodyTooLarge
+                raise HTTPException(413, f"the body is larger than {limit:,} bytes")
         return message
 
     return counted

@@ -2,7 +2,7 @@
 
 A build publishes a new generation while the server runs. The shelf notices, opens it beside the old one, and hands it
 to the next request; requests that hold the old one finish on it, and the last of them closes it. Knows nothing of
-HTTP. Tested in tests/surfaces/test_server_shelf.py.
+HTTP. Tested in tests/surfaces/server/test_shelf.py.
 """
 
 from __future__ import annotations

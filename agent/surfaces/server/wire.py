@@ -1,7 +1,7 @@
 """What the server reads, checked on its way in, and the nodes of the tree that it shows.
 
 Every limit on what a client may send is here; answers and hits have the shapes of agent.surfaces.shapes. Tested in
-tests/surfaces/test_server.py.
+tests/surfaces/server/test_rest.py.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ export class Steps {
     const largest = Math.max(1, ...slates.map(({ size }) => size));
     $("strip").replaceChildren(...slates.map(({ kind, size }) => {
       const bar = h("div", { class: `step ${kind}` });
-      bar.style.height = `${Math.round(6 + 20 * (size / largest))}px`;
+      bar.style.height = `${Math.round(4 + 14 * (size / largest))}px`;
       return bar;
     }));
     $("steps").hidden = slates.length === 0;

@@ -100,24 +100,21 @@ function* rows(state, view) {
     return best.get(id);
   };
   const matters = (id) => state.hits.has(id) || state.cited.has(id) || children.has(id) || state.judging.has(id) || view.selected === id;
-  function* below(parent, depth) {
+  function* below(parent, depth, guides) {
     const family = [...(children.get(parent) ?? [])].sort((a, b) => (state.hits.get(a)?.rank ?? 1e9) - (state.hits.get(b)?.rank ?? 1e9) || bestBelow(b) - bestBelow(a) || (a < b ? -1 : 1));
     const all = view.unfolded.has(parent);
-    let left = SHOWN;
-    const hidden = [];
-    for (const id of family) {
-      if (!all && !matters(id) && left <= 0) {
-        hidden.push(id);
-        continue;
-      }
-      left -= 1;
+    const visible = family.filter((id, at) => all || at < SHOWN || matters(id));
+    const hidden = family.length - visible.length;
+    for (const [at, id] of visible.entries()) {
       const open = children.has(id) && !view.folded.has(id);
-      yield { id, depth, parent, open, inner: children.has(id), position: family.indexOf(id) + 1, size: family.length };
-      if (open) yield* below(id, depth + 1);
+      const last = at === visible.length - 1 && !hidden;
+      const lines = depth ? [...guides, !last] : []; // one for each level: does its line go on below this row?
+      yield { id, depth, open, inner: children.has(id), position: at + 1, size: family.length, lines };
+      if (open) yield* below(id, depth + 1, lines);
     }
-    if (hidden.length) yield { more: hidden.length, depth, parent };
+    if (hidden) yield { more: hidden, depth, parent, lines: [...guides, false] };
   }
-  yield* below(null, 0);
+  yield* below(null, 0, []);
 }
 
 /** The tree on the page. Give it states; it keeps what the reader folded, selected and lit. */
@@ -176,13 +173,14 @@ export class TreeView {
     return [...this.root.querySelectorAll(".node")].find((row) => row.dataset.id === id);
   }
 
-  #more({ more, depth, parent }) {
+  #more({ more, depth, parent, lines }) {
     const button = h("button", { class: "more", type: "button", onclick: () => { this.view.unfolded.add(parent); this.draw(); } }, `${more} more, judged lower`);
-    button.style.setProperty("--depth", depth);
-    return button;
+    const row = h("div", { class: "row", role: "none" }, ...guides(lines), button);
+    row.style.setProperty("--depth", depth);
+    return row;
   }
 
-  #node({ id, depth, open, inner, position, size }, active) {
+  #node({ id, depth, open, inner, position, size, lines }, active) {
     const node = this.state.nodes.get(id);
     const own = this.state.scores.get(id) ?? {};
     const state = stateOf(this.state, id);
@@ -190,10 +188,10 @@ export class TreeView {
     const note = node.leaf ? (this.state.hits.has(id) ? `#${this.state.hits.get(id).rank}` : "") : plural(node.leaves, "passage");
     const spoken = `${name}. ${STATES[state]}. ${own.local === undefined ? "" : `local ${score(own.local)}, calibrated ${score(own.calibrated)}, path ${score(own.path)}.`}`;
     const row = h("div", {
-      class: `node${this.lit.has(id) ? " lit" : ""}`, role: "treeitem", tabindex: active ? 0 : -1, "aria-level": depth + 1, "aria-posinset": position, "aria-setsize": size,
+      class: `row node${this.lit.has(id) ? " lit" : ""}`, role: "treeitem", tabindex: active ? 0 : -1, "aria-level": depth + 1, "aria-posinset": position, "aria-setsize": size,
       "aria-expanded": inner ? String(open) : null, "aria-selected": String(this.view.selected === id), "aria-label": spoken, title: name, "data-id": id, "data-state": state, "data-root": depth === 0,
       onclick: () => this.select(id, { focus: true }), ondblclick: () => this.#fold(id, open),
-    }, glyph(state), h("span", { class: "label" }, h("span", { class: "name" }, name), h("span", { class: "count" }, note)), bars(own));
+    }, ...guides(lines), glyph(state), h("span", { class: "label" }, h("span", { class: "name" }, shorten(name)), h("span", { class: "count" }, note)), bars(own));
     row.style.setProperty("--depth", depth);
     return row;
   }
@@ -242,6 +240,25 @@ export class TreeView {
       node.leaf && node.text ? h("p", { class: "quiet" }, node.text) : null,
     );
   }
+}
+
+/** The lines of the levels above a row, where they go on below it. */
+function guides(lines) {
+  return lines.flatMap((goesOn, at) => {
+    if (!goesOn) return [];
+    const guide = h("span", { class: "guide", "aria-hidden": "true" });
+    guide.style.setProperty("--at", at + 1);
+    return [guide];
+  });
+}
+
+/** Of a name in dots or slashes, too long for a row, the end: the beginning is what its neighbours share. */
+function shorten(name) {
+  if (/\s/.test(name) || name.length <= 34) return name;
+  const parts = name.split(/(?<=[./\\:])/);
+  let kept = parts.pop();
+  while (parts.length && kept.length + parts.at(-1).length <= 32) kept = parts.pop() + kept;
+  return parts.length ? `…${kept}` : name;
 }
 
 function bars(own) {
