@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from branchwise.stores.errors import InputError
@@ -137,6 +137,7 @@ def test_planted_copies_in_a_large_collection_are_found() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([PROSE, PROSE + "\nEnd", "A", "a.", "", "\ud800", "é", "e\u0301", "½ 1⁄2", "x²", "x2"]))
 )
