@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,11 +55,14 @@ FREE = Price(input=0.0, output=0.0, cached=0.0)
 
 
 def is_loopback(url: str) -> bool:
-    """True for a server on this machine."""
+    """True for a server on this machine, or in this process; a name that merely begins like one is not."""
     host = (urlsplit(url).hostname or "") if "//" in url else url
-    return (
-        host == "localhost" or host.endswith(".localhost") or host.startswith("127.") or host in ("::1", "in-process")
-    )
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return "//" not in url and "in process" in url.replace("-", " ")
 
 
 def load_prices(path: Path | None = None) -> PriceList:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 CLIPPED = 5  # points outside 0..100 that are taken for zeal, not for another scale
 
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
 _ITEM = re.compile(r"\s*(?:item|passage|candidate|no\.?|#)?\s*[\[(<#]?\s*(\d{1,6})\s*[\])>.:]?\s*", re.IGNORECASE)
 
 

@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from branchwise.stores.errors import IndexCorrupt
+from branchwise.stores.errors import IndexCorrupt, IndexLocked, StoreError
 from branchwise.stores.records import Usage
 
 _SCHEMA = """
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS replies (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (mark INTEGER NOT NULL, key TEXT NOT NULL, PRIMARY KEY (mark, key)) WITHOUT ROWID;
 """
+PATIENCE = 30  # seconds to wait for another process's write
 _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])|\n+")
 _SHORT = 24  # characters; shorter pieces ("See also.") stand in too many texts to name one
 
@@ -40,7 +42,7 @@ class ReplyStore:
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False, isolation_level=None)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.executescript(_SCHEMA)
@@ -104,14 +106,16 @@ class ReplyStore:
     ) -> None:
         self.close()
 
-    def _run(self, sql: str, values: tuple[str, ...] = ()) -> list[tuple[object, ...]]:
+    def _run(self, sql: str, values: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
                 return self._db.execute(sql, values).fetchall()
             except sqlite3.DatabaseError as problem:
                 raise self._corrupt(problem) from problem
 
-    def _corrupt(self, problem: sqlite3.DatabaseError) -> IndexCorrupt:
+    def _corrupt(self, problem: sqlite3.DatabaseError) -> StoreError:
+        if isinstance(problem, sqlite3.OperationalError) and "locked" in str(problem):
+            return IndexLocked(f"Another process has held {self.path} for over {PATIENCE} seconds.")
         return IndexCorrupt(
             f"The reply cache {self.path} cannot be used: {problem}.",
             hint="It holds nothing but paid replies: move it away, and the next run makes a new one.",
