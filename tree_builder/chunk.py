@@ -77,8 +77,8 @@ def chunk(document: Document, *, max_chars: int | None = MAX_CHARS, min_chars: i
 def _passage(
     document: Document, passage_id: str, start: int, end: int, position: int, path: tuple[str, ...]
 ) -> Passage:
-    if path and path[0].casefold() == document.title.casefold():
-        path = path[1:]
+    if path and document.title.casefold().endswith(path[0].casefold()):
+        path = path[1:]  # the document's title says it already
     return Passage(
         passage_id=passage_id,
         doc_id=document.doc_id,
