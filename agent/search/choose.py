@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from branchwise.agent.search import gain
-from branchwise.agent.search.calibrate import Floats, shape
+from branchwise.agent.search.calibrate import NOISE, Floats, shape
 from branchwise.agent.search.config import SearchConfig
 from branchwise.agent.search.seeds import leaves_in_sight
 from branchwise.agent.search.state import SearchState
@@ -36,6 +36,8 @@ SEED_CLUSTERS = 20
 
 SATISFIED = 0.1
 """How much each good passage already read beneath a branch takes from the wish to look for another one there."""
+WORTH_SPECULATING = 0.5
+"""A slate is sent while another is being judged only if it promises at least this share of what that one does."""
 LEVEL_COST = 0.3
 """Calls that a further level down costs, of those that would be made for its own sake anyway."""
 
@@ -57,6 +59,7 @@ class GainPolicy:
         self.k = k
         self.anchors = min(config.anchors, max_slate // 4)
         self.slate_size = max(1, min(config.slate_size, max_slate - self.anchors))
+        self._gains: dict[int, float] = {}
 
     def next(self, state: SearchState) -> Choice | None:
         """The next slate to send; None where replies are to be waited for first, or the search is decided."""
@@ -67,13 +70,20 @@ class GainPolicy:
         best = max((c for c in choices if c), key=lambda choice: choice.expected_gain, default=None)
         if best is None or (self.config.stop and best.expected_gain < self._enough(state, view)):
             return None
+        if any(best.expected_gain < WORTH_SPECULATING * self._gains[number] for number in state.awaited()):
+            return None
+        self._gains[len(state.slates)] = best.expected_gain
         return best
 
     def _enough(self, state: SearchState, view: View) -> float:
-        """The gain below which a call is not worth making; nothing is enough before something was read."""
+        """The gain below which a call is not worth making; nothing is enough before something was read.
+
+        What a noisy judge's scores promise is worth less certain, so it is asked longer.
+        """
         if not state.judgements:
             return 0.0
-        return (1.0 - self.config.confidence) * max(gain.worth(view.theta, self.k), GOOD)
+        steady = NOISE / (NOISE + state.judge["leaf"][0])
+        return (1.0 - self.config.confidence) * steady * max(gain.worth(view.theta, self.k), GOOD)
 
     def _seeds(self, state: SearchState, view: View) -> Choice | None:
         """The best unread leaves of anywhere."""
@@ -101,7 +111,7 @@ class GainPolicy:
         candidates = own[: self.slate_size] + others
         if not candidates:
             return None
-        odds = float(np.minimum(state.expect(candidates, "leaf") / view.level, 1.0).sum())
+        odds = view.odds(state, candidates)
         slate = Slate(
             parent=parent, candidate_ids=tuple(candidates), anchor_ids=view.leaf_anchors(self.anchors), kind="leaf"
         )
@@ -113,7 +123,7 @@ class GainPolicy:
         """Good passages expected of the slates that are still being judged."""
         leaves = [leaf for number in state.awaited() for leaf in state.slates[number].candidate_ids]
         unread = [leaf for leaf in leaves if state.tree.is_leaf(leaf) and state.latent(leaf) is None]
-        return float(np.minimum(state.expect(unread, "leaf") / view.level, 1.0).sum()) if unread else 0.0
+        return view.odds(state, unread) if unread else 0.0
 
     def _descend(self, state: SearchState, view: View, node_id: str, children: list[str]) -> Choice:
         """A slate of clusters: worth a find, if there is one left beneath, once all levels down to it are read."""
@@ -150,6 +160,7 @@ class View:
     doubt: Floats
     unread: tuple[str, ...]
     level: float
+    junk: float
     find: float
 
     @classmethod
@@ -169,8 +180,13 @@ class View:
             doubt=gain.worth_of_rescoring(theta, sd, noise, k) if len(theta) else theta,
             unread=unread_leaves(state),
             level=level,
+            junk=min(float(np.median(theta)), level / 2) if len(theta) else 0.0,
             find=gain.worth_of_find(theta, k, level=level),
         )
+
+    def odds(self, state: SearchState, leaves: Sequence[str]) -> float:
+        """How many of these unread leaves are expected to be good, on a scale from what junk scores to the best."""
+        return float(np.clip((state.expect(leaves, "leaf") - self.junk) / (self.level - self.junk), 0.0, 1.0).sum())
 
     def leaf_anchors(self, count: int) -> tuple[str, ...]:
         """Known leaves to show again: the best, which give the scale, and the most doubtful, which gain by it."""
@@ -191,8 +207,10 @@ def frontier(state: SearchState) -> list[str]:
     if tree.root_id is None:
         return []
     nodes = {tree.root_id: None}
+    waiting = {state.slates[number].parent for number in state.awaited()}
     for node_id in state.opened:
-        nodes.update((child, None) for child in visible_children(state, node_id) if not tree.is_leaf(child))
+        if node_id not in waiting:
+            nodes.update((child, None) for child in visible_children(state, node_id) if not tree.is_leaf(child))
     nodes.update((tree.parents(tree.leaf_ids[row])[0], None) for row in state.prior.ranked[:SEED_CLUSTERS])
     nodes.update((parent, None) for parent in state.promising_clusters())
     return [node_id for node_id in nodes if node_id not in state.opened]

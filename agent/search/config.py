@@ -27,7 +27,8 @@ class SearchConfig:
     pool: int = 200
     """Leaves taken from BM25 and from the vectors before the first call."""
     confidence: float = 0.97
-    """Stop when no call is expected to add more than (1 - confidence) of the best answer's worth."""
+    """Stop when no call is expected to add more than (1 - confidence) of what the ranking is worth already, less for a
+    noisy judge."""
 
     calibrate: bool = True
     """Infer latent scores across slates; off: a node's score is the mean of its raw scores."""
