@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from branchwise.stores.errors import IndexCorrupt, IndexMissing
+from branchwise.stores.errors import IndexCorrupt, IndexMissing, InputError
 from branchwise.stores.records import Document, Origin, Part, Passage, TreeNode
 from branchwise.stores.tree import SemanticTree
 
 if TYPE_CHECKING:
     from typing import Self
+
+    import networkx as nx
 
 DATABASE = "tree.sqlite"
 _SCHEMA = """
@@ -57,35 +59,47 @@ class DatabaseWriter:
     """Fills a new tree.sqlite; nothing is promised of it before `finish`."""
 
     def __init__(self, folder: Path) -> None:
-        self._db = sqlite3.connect(folder / DATABASE, isolation_level=None)
+        self._db = sqlite3.connect(folder / DATABASE, isolation_level=None, check_same_thread=False)
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA + "BEGIN;")
 
     def add_documents(self, documents: Iterable[Document]) -> int:
         """Store documents in order; how many."""
+        before = self._db.total_changes
         rows = (
             (d.doc_id, d.text, d.title, d.source, _dump(dict(d.metadata)), _dump(list(d.page_starts)))
             for d in documents
         )
         sql = "INSERT INTO documents (doc_id, text, title, source, metadata, page_starts) VALUES (?, ?, ?, ?, ?, ?)"
-        return self._db.executemany(sql, rows).rowcount
+        self._insert(sql, rows)
+        return self._db.total_changes - before
+
+    def _insert(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        try:
+            self._db.executemany(sql, rows)
+        except sqlite3.IntegrityError as error:
+            raise InputError(f"Two of a kind: {error} (ids of documents and passages are unique).") from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"A text is not valid Unicode: {error}") from error
 
     def add_passages(self, passages: Iterable[Passage]) -> int:
         """Store passages in order, with their duplicates; how many."""
-        count = 0
-        for p in passages:
-            self._db.execute(
-                "INSERT INTO passages VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (p.passage_id, p.doc_id, p.text, p.start, p.end, p.title, p.page, p.position, _dump(dict(p.metadata))),
-            )
-            self._db.executemany(
-                "INSERT INTO duplicates VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (p.passage_id, rank, o.passage_id, o.doc_id, o.start, o.end, o.page)
-                    for rank, o in enumerate(p.duplicates)
-                ),
-            )
-            count += 1
-        return count
+        kept = list(passages)
+        self._insert(
+            "INSERT INTO passages VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (p.passage_id, p.doc_id, p.text, p.start, p.end, p.title, p.page, p.position, _dump(dict(p.metadata)))
+                for p in kept
+            ),
+        )
+        self._insert(
+            "INSERT INTO duplicates VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (p.passage_id, rank, o.passage_id, o.doc_id, o.start, o.end, o.page)
+                for p in kept
+                for rank, o in enumerate(p.duplicates)
+            ),
+        )
+        return len(kept)
 
     def write_tree(self, tree: SemanticTree) -> None:
         """Store nodes (leaves first, in row order), edges and parts; a leaf's text stays with its passage."""
@@ -113,10 +127,6 @@ class DatabaseWriter:
         )
         self._db.execute("INSERT INTO facts VALUES ('max_children', ?)", (str(tree.max_children),))
 
-    def node_texts(self, leaves: bool) -> Iterator[tuple[str, str]]:
-        """(node id, text) of the leaves, or of the inner nodes, in row order."""
-        return _node_texts(self._db, leaves)
-
     def counts(self) -> dict[str, int]:
         """Rows a table."""
         tables = ("documents", "passages", "duplicates", "nodes", "edges")
@@ -131,6 +141,35 @@ class DatabaseWriter:
     def close(self) -> None:
         """Let go of the file; unfinished, it is of no use."""
         self._db.close()
+
+
+class _Nodes(Mapping[str, TreeNode]):
+    """Records made when asked for: making 100,000 at once would take as long as opening everything else."""
+
+    def __init__(self, rows: list[tuple[Any, ...]], graph: nx.DiGraph, second: Mapping[str, str]) -> None:
+        self._rows = {row[0]: row for row in rows}
+        self._graph = graph
+        self._second = second
+
+    def __getitem__(self, node_id: str) -> TreeNode:
+        _, depth, title, passage_id, written_by = self._rows[node_id]
+        parents = list(self._graph.pred[node_id])
+        if other := self._second.get(node_id):
+            parents.sort(key=other.__eq__)
+        return TreeNode(
+            node_id=node_id,
+            parent_ids=tuple(parents),
+            depth=depth,
+            title=title,
+            passage_id=passage_id,
+            written_by=written_by,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 class Database:
@@ -162,33 +201,26 @@ class Database:
             edges = self._db.execute("SELECT parent, child, rank FROM edges ORDER BY parent, position").fetchall()
             (max_children,) = self._db.execute("SELECT value FROM facts WHERE name = 'max_children'").fetchone()
         ids = [row[0] for row in rows]
-        parents: list[tuple[str, ...]] = [()] * len(ids)
-        for parent, child, rank in edges:
-            parents[child] = (ids[parent], *parents[child]) if rank == 0 else (*parents[child], ids[parent])
         graph = nx.DiGraph()
-        graph.add_nodes_from(
-            (
-                node_id,
-                {
-                    "node": TreeNode(
-                        node_id=node_id,
-                        parent_ids=above,
-                        depth=depth,
-                        title=title,
-                        passage_id=passage_id,
-                        written_by=written_by,
-                    )
-                },
-            )
-            for (node_id, depth, title, passage_id, written_by), above in zip(rows, parents, strict=True)
-        )
+        graph.add_nodes_from(ids)
         graph.add_edges_from((ids[parent], ids[child]) for parent, child, _ in edges)
-        return SemanticTree(graph, max_children=int(max_children))
+        second = {ids[child]: ids[parent] for parent, child, rank in edges if rank > 0}
+        return SemanticTree(
+            graph,
+            _Nodes(rows, graph, second),
+            leaf_ids=[row[0] for row in rows if row[3] is not None],
+            inner_ids=[row[0] for row in rows if row[3] is None],
+            max_children=int(max_children),
+        )
 
     def node_texts(self, leaves: bool) -> Iterator[tuple[str, str]]:
         """(node id, text) of the leaves, or of the inner nodes, in row order."""
+        if leaves:
+            sql = "SELECT n.node_id, p.text FROM nodes n JOIN passages p USING (passage_id) ORDER BY n.number"
+        else:
+            sql = "SELECT node_id, text FROM nodes WHERE passage_id IS NULL ORDER BY number"
         with self._errors():
-            yield from _node_texts(self._db, leaves)
+            yield from self._db.execute(sql)
 
     def parts(self, node_id: str) -> tuple[Part, ...]:
         """What the node's text says of each child."""
@@ -267,14 +299,6 @@ class Database:
             yield
         except sqlite3.DatabaseError as error:
             raise IndexCorrupt(f"{self.path} is damaged: {error}") from error
-
-
-def _node_texts(db: sqlite3.Connection, leaves: bool) -> Iterator[tuple[str, str]]:
-    if leaves:
-        sql = "SELECT n.node_id, p.text FROM nodes n JOIN passages p USING (passage_id) ORDER BY n.number"
-    else:
-        sql = "SELECT node_id, text FROM nodes WHERE passage_id IS NULL ORDER BY number"
-    yield from db.execute(sql)
 
 
 def _slices(ids: Sequence[str], size: int = 5_000) -> Iterator[list[str]]:

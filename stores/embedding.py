@@ -29,8 +29,16 @@ class Embedder(Protocol):
     """Turns texts into unit vectors. Two embedders with the same fingerprint give the same vectors."""
 
     name: str
-    dimension: int
-    fingerprint: str
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these vectors apart from any others."""
+        ...
 
     def embed_texts(self, texts: Sequence[str], *, progress: Progress | None = None) -> FloatMatrix:
         """(n, d) float32 with unit rows; a zero row for a text that nothing is known of."""
@@ -51,6 +59,15 @@ def make_embedder(name: str, *, texts: Sequence[str] = (), base_url: str | None 
         from branchwise.stores.embed_tfidf import TfidfSvdEmbedder
 
         return TfidfSvdEmbedder.fit(texts)
+    if name == "minilm":
+        from branchwise.stores.embed_minilm import MiniLMEmbedder
+
+        return MiniLMEmbedder()
+    kind, _, model = name.partition(":")
+    if kind == "openai" and model:
+        from branchwise.stores.embed_endpoint import EndpointEmbedder
+
+        return EndpointEmbedder(model, base_url=base_url)
     raise InputError(f"There is no embedder {name!r}.", hint="Use embedded, minilm or openai:<model>.")
 
 
@@ -58,9 +75,13 @@ def load_embedder(folder: Path) -> Embedder:
     """Open what `Embedder.save` wrote into `folder`. Raises IndexCorrupt naming the file."""
     path = folder / KIND_FILE
     try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError) as error:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        kind = facts["kind"]
+        name = {"minilm": "minilm", "endpoint": f"openai:{facts.get('model')}"}.get(kind)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise IndexCorrupt(f"{path} is damaged: {error}") from error
+    if name is not None:
+        return make_embedder(name, base_url=facts.get("base_url"))
     if kind == "tfidf-svd":
         from branchwise.stores.embed_tfidf import TfidfSvdEmbedder
 

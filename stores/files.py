@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,44 @@ def check_files(folder: Path, *, contents: bool = False) -> list[str]:
         elif contents and _digest(path) != facts["sha256"]:
             broken.append(f"{path} has other contents than were written.")
     return broken
+
+
+def hold(path: Path) -> int:
+    """A handle that tells writers that `path` is being read, until os.close; on Windows an open file is enough."""
+    handle = os.open(path, os.O_RDONLY)
+    if os.name != "nt":
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return handle
+
+
+def is_held(path: Path) -> bool:
+    """True where some process holds `path`; False too where it is gone, or the system cannot say."""
+    if os.name == "nt" or not path.exists():
+        return False
+    import fcntl
+
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, or leave it whole where one of its files is open on Windows: moved away first."""
+    away = folder.with_name(f"gone-{secrets.token_hex(4)}")
+    try:
+        os.replace(folder, away)
+    except OSError:
+        return
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def _listed(folder: Path) -> Iterator[Path]:

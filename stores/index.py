@@ -6,6 +6,8 @@ tests/stores/test_index.py.
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +20,7 @@ import numpy.typing as npt
 from branchwise.stores.database import Database
 from branchwise.stores.embedding import Embedder, FloatMatrix, load_embedder
 from branchwise.stores.errors import IndexCorrupt, IndexMismatch, IndexMissing
-from branchwise.stores.files import check_files
+from branchwise.stores.files import LISTING, check_files, hold
 from branchwise.stores.lexical import LexicalIndex
 from branchwise.stores.manifest import Manifest, generation_folder, read_manifest
 from branchwise.stores.records import Document, Filters, Passage, Scalar, TreeNode
@@ -43,11 +45,12 @@ class Index:
         self._chroma_url = chroma_url
         self._given_embedder = embedder
         self._texts: dict[str, str] = {}
+        self._release = self._hold()
         if broken := check_files(self.generation_path):
-            raise IndexCorrupt(broken[0], hint=f'branchwise tree check --index "{path}"')
+            raise IndexCorrupt(broken[0], hint=f'branchwise restore BACKUP --index "{path}", or build it again')
         self._database = Database(self.generation_path)
         self.tree: SemanticTree = self._database.read_tree()
-        rows = _open_matrix(self.generation_path / VECTORS, len(self.tree), manifest.embedding["dimension"])
+        rows = open_matrix(self.generation_path / VECTORS, len(self.tree), manifest.embedding["dimension"])
         self.leaf_matrix: FloatMatrix = rows[: len(self.tree.leaf_ids)]
         self.inner_matrix: FloatMatrix = rows[len(self.tree.leaf_ids) :]
         if embedder is not None:
@@ -78,8 +81,16 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _hold(self) -> weakref.finalize[..., Index]:
+        """Keep writers from removing this generation until `close`."""
+        try:
+            return weakref.finalize(self, os.close, hold(self.generation_path / LISTING))
+        except FileNotFoundError as error:
+            raise IndexCorrupt(f"{self.generation_path / LISTING} is gone.") from error
+
     def close(self) -> None:
         """Let go of the files."""
+        self._release()
         self._database.close()
         if "vectors" in self.__dict__:
             self.vectors.close()
@@ -87,7 +98,7 @@ class Index:
     @cached_property
     def vectors(self) -> NodeVectors:
         """Chroma's collections of this generation."""
-        name = self.manifest.collection()
+        name = self.manifest.collection(self._chroma_url)
         return NodeVectors.open(name, folder=self.generation_path / "chroma", url=self._chroma_url)
 
     @cached_property
@@ -104,15 +115,12 @@ class Index:
 
     def texts(self, node_ids: Sequence[str]) -> dict[str, str]:
         """Text of each node, from Chroma. Raises IndexMissing for an unknown id."""
-        missing = [node_id for node_id in dict.fromkeys(node_ids) if node_id not in self._texts]
-        if missing:
-            read = self.vectors.texts(missing)
-            found = {node_id: read.get(node_id) or self._texts.get(node_id, "") for node_id in node_ids}
-            if len(self._texts) + len(read) > _TEXTS_KEPT:
-                self._texts = {}
-            self._texts.update(read)
-            return found
-        return {node_id: self._texts[node_id] for node_id in node_ids}
+        known = self._texts
+        if missing := [node_id for node_id in node_ids if node_id not in known]:
+            if len(known) > _TEXTS_KEPT:
+                known = {}
+            known = self._texts = known | self.vectors.texts([*node_ids] if not known else missing)
+        return {node_id: known[node_id] for node_id in node_ids}
 
     def node(self, node_id: str) -> TreeNode:
         """The node with its text and parts. Raises IndexMissing for an unknown id."""
@@ -169,7 +177,7 @@ class Index:
         if broken:
             return broken
         return verify_vectors(
-            self.manifest.collection(),
+            self.manifest.collection(self._chroma_url),
             self._database.node_texts,
             self.leaf_matrix,
             self.inner_matrix,
@@ -195,7 +203,7 @@ class Index:
             )
 
 
-def _open_matrix(path: Path, rows: int, dimension: int) -> FloatMatrix:
+def open_matrix(path: Path, rows: int, dimension: int) -> FloatMatrix:
     """(rows, dimension) float32, memory-mapped. Raises IndexCorrupt."""
     try:
         if rows == 0:

@@ -40,8 +40,10 @@ class Manifest:
     corpus_hash: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
 
-    def collection(self, generation: int | None = None) -> str:
-        """Name of the generation's Chroma collections, without their suffix."""
+    def collection(self, chroma_url: str | None, generation: int | None = None) -> str:
+        """Name of the Chroma collections, without their suffix: a server is shared, a generation's folder is not."""
+        if chroma_url is None:
+            return "branchwise"
         return f"branchwise-{self.index_id}-{self.generation if generation is None else generation}"
 
     def write(self, index: Path) -> None:

@@ -20,22 +20,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from branchwise.stores.database import Database, DatabaseWriter
+from branchwise.stores.database import DATABASE, Database, DatabaseWriter
 from branchwise.stores.embedding import Embedder, FloatMatrix
 from branchwise.stores.errors import IndexCorrupt, IndexLocked, IndexMissing, InputError
-from branchwise.stores.files import LISTING, list_files, sync_folder, sync_tree, write_json
+from branchwise.stores.files import LISTING, is_held, list_files, remove_folder, sync_folder, sync_tree, write_json
 from branchwise.stores.index import VECTORS
 from branchwise.stores.lexical import LexicalIndex
 from branchwise.stores.manifest import GENERATIONS, Manifest, generation_folder, read_manifest
 from branchwise.stores.records import Document, Passage
 from branchwise.stores.tree import SemanticTree
-from branchwise.stores.vectors import build_vectors, verify_vectors
+from branchwise.stores.vectors import build_vectors, drop_vectors, verify_vectors
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_GENERATIONS_KEPT = 2  # the current one, and the one that readers may still have open
+RESTORING = "restoring-"  # how stores.backup names what it has not finished
+_GENERATIONS_KEPT = 2  # the current one, and the one that a reader may be about to open
 
 
 class Staging:
@@ -54,6 +55,7 @@ class Staging:
         self._tree: SemanticTree | None = None
         self._vectors: FloatMatrix | None = None
         self._embedding: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -64,17 +66,38 @@ class Staging:
         self._lock.release()
 
     def add_documents(self, documents: Iterable[Document]) -> int:
-        """Store documents; how many."""
+        """Store documents; how many. Raises InputError for an id given twice."""
         return self._database.add_documents(self._hashed(documents))
 
     def add_passages(self, passages: Iterable[Passage]) -> int:
-        """Store passages, each a leaf to come; how many."""
+        """Store passages, each a leaf to come; how many. Raises InputError for an id given twice."""
         return self._database.add_passages(passages)
 
     def write_tree(self, tree: SemanticTree) -> None:
-        """Store the tree. Its leaf order is the row order of everything else."""
+        """Store the tree, after documents and passages. Its leaf order is the row order of everything else."""
         self._tree = tree
         self._database.write_tree(tree)
+        counts = self._database.counts()
+        self._facts = {
+            "corpus_hash": self._hash.hexdigest(),
+            "counts": {
+                "documents": counts["documents"],
+                "passages": counts["passages"] + counts["duplicates"],
+                "leaves": len(tree.leaf_ids),
+                "inner": len(tree.inner_ids),
+                "depth": max((tree.depth(leaf) for leaf in tree.leaf_ids), default=0),
+            },
+        }
+        self._database.finish()
+
+    def adopt(self, manifest: Manifest, tree: SemanticTree) -> None:
+        """Take over documents, passages, tree and lexical index of the published generation that `manifest` names."""
+        source = generation_folder(self.path, manifest.generation)
+        self._database.close()
+        shutil.copyfile(source / DATABASE, self.folder / DATABASE)
+        shutil.copytree(source / "lexical", self.folder / "lexical")
+        self._tree = tree
+        self._facts = {"corpus_hash": manifest.corpus_hash, "counts": manifest.counts}
 
     def write_vectors(self, leaves: FloatMatrix, inner: FloatMatrix) -> None:
         """Store the vectors of `tree.leaf_ids` and of `tree.inner_ids`, both (n, d) float32."""
@@ -95,6 +118,11 @@ class Staging:
             "fingerprint": embedder.fingerprint,
         }
 
+    def keep_embedder(self, manifest: Manifest) -> None:
+        """Take over the embedder of the published generation that `manifest` names."""
+        shutil.copytree(generation_folder(self.path, manifest.generation) / "embedder", self.folder / "embedder")
+        self._embedding = dict(manifest.embedding)
+
     def write_lexical(self, lexical: LexicalIndex) -> None:
         """Store BM25, its rows in the order of `tree.leaf_ids`."""
         lexical.save(self.folder / "lexical")
@@ -107,31 +135,35 @@ class Staging:
         """
         if self._tree is None or self._vectors is None or not self._embedding:
             raise ValueError("publish needs a tree, vectors and an embedder")
-        manifest = self._complete(manifest, self._tree)
-        name = manifest.collection()
-        leaves = len(self._tree.leaf_ids)
-        rows = (self._vectors[:leaves], self._vectors[leaves:])
-        self._database.finish()
-        chroma, url = self.folder / "chroma", self._chroma_url
-        with Database(self.folder) as database:
-            build_vectors(name, database.node_texts, *rows, folder=chroma, url=url, progress=progress)
-            broken = self._tree.check() + database.check()
-            broken += verify_vectors(name, database.node_texts, *rows, folder=chroma, url=url)
-        if broken:
-            raise IndexCorrupt(f"The new generation is not sound and was not published: {broken[0]}")
+        manifest = self._complete(manifest)
+        self._store_vectors(manifest.collection(self._chroma_url), self._tree, self._vectors, progress)
         write_json(self.folder / LISTING, list_files(self.folder))
         sync_tree(self.folder)
         final = generation_folder(self.path, manifest.generation)
         os.replace(self.folder, final)
         sync_folder(final.parent)
         manifest.write(self.path)
+        if self._chroma_url is not None and (old := manifest.generation - _GENERATIONS_KEPT) > 0:
+            drop_vectors(manifest.collection(self._chroma_url, old), self._chroma_url)
         _sweep(self.path, manifest.generation)
         return self.path
 
-    def _complete(self, manifest: Manifest, tree: SemanticTree) -> Manifest:
+    def _store_vectors(
+        self, name: str, tree: SemanticTree, vectors: FloatMatrix, progress: Callable[[int], None] | None
+    ) -> None:
+        leaves = len(tree.leaf_ids)
+        rows = (vectors[:leaves], vectors[leaves:])
+        chroma, url = self.folder / "chroma", self._chroma_url
+        with Database(self.folder) as database:
+            build_vectors(name, database.node_texts, *rows, folder=chroma, url=url, progress=progress)
+            broken = tree.check() + database.check()
+            broken += verify_vectors(name, database.node_texts, *rows, folder=chroma, url=url)
+        if broken:
+            raise IndexCorrupt(f"The new generation is not sound and was not published: {broken[0]}")
+
+    def _complete(self, manifest: Manifest) -> Manifest:
         from importlib.metadata import version
 
-        counts = self._database.counts()
         return replace(
             manifest,
             index_id=self.previous.index_id if self.previous else secrets.token_hex(8),
@@ -139,14 +171,7 @@ class Staging:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             branchwise_version=version("branchwise"),
             embedding=self._embedding,
-            corpus_hash=self._hash.hexdigest(),
-            counts={
-                "documents": counts["documents"],
-                "passages": counts["passages"] + counts["duplicates"],
-                "leaves": len(tree.leaf_ids),
-                "inner": len(tree.inner_ids),
-                "depth": max((tree.depth(leaf) for leaf in tree.leaf_ids), default=0),
-            },
+            **self._facts,
         )
 
     def _hashed(self, documents: Iterable[Document]) -> Iterator[Document]:
@@ -159,30 +184,43 @@ class Staging:
 def stage(path: Path | str, *, chroma_url: str | None = None) -> Staging:
     """Begin a generation of the index at `path`, which need not be there yet. Raises IndexLocked or InputError."""
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file, not a folder for an index.")
+    lock = lock_index(path)
     try:
-        previous = read_manifest(path)
-    except IndexMissing:
-        previous = None
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / "lock")
+        try:
+            previous = read_manifest(path)
+        except IndexMissing:
+            previous = None
+        _sweep(path, previous.generation if previous else 0)
+        return Staging(path, lock, previous, chroma_url=chroma_url)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def lock_index(path: Path) -> FileLock:
+    """Make the folder and take its writer lock, to be released by the caller. Raises IndexLocked or InputError."""
     try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / "lock", thread_local=False)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise IndexLocked(
-            f"Another process is writing {path}.", hint="Wait for it to end; searches go on meanwhile."
-        ) from error
-    _sweep(path, previous.generation if previous else 0)
-    return Staging(path, lock, previous, chroma_url=chroma_url)
+        hint = "Wait for it to end; searches go on meanwhile."
+        raise IndexLocked(f"Another process is writing {path}.", hint=hint) from error
+    except OSError as error:
+        raise InputError(f"No index can be written at {path}: {error.strerror}.") from error
+    return lock
 
 
 def _sweep(path: Path, current: int) -> None:
     """Remove what dead writers left behind, and generations that no reader can still need."""
+    for left in path.glob(f"{RESTORING}*"):
+        shutil.rmtree(left, ignore_errors=True)
     folder = path / GENERATIONS
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
         number = int(entry.name) if entry.name.isdigit() else None
-        if number is None or number > current or number <= current - _GENERATIONS_KEPT:
+        if number is None or number > current:
             shutil.rmtree(entry, ignore_errors=True)
+        elif number <= current - _GENERATIONS_KEPT and not is_held(entry / LISTING):
+            remove_folder(entry)

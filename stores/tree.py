@@ -27,18 +27,25 @@ MAX_PARENTS = 2  # a home and, by soft membership, one more
 class SemanticTree:
     """Root, inner nodes and leaves. The leaf at place i of `leaf_ids` owns row i of every leaf matrix.
 
-    `graph` holds a TreeNode under the attribute "node" of each of its nodes. Whoever opens a tree lazily gives nodes
-    without texts.
+    `nodes` gives the record of every node of `graph`. Whoever opens a tree from a file gives records without texts.
     """
 
-    def __init__(self, graph: nx.DiGraph, *, max_children: int) -> None:
+    def __init__(
+        self,
+        graph: nx.DiGraph,
+        nodes: Mapping[str, TreeNode],
+        *,
+        leaf_ids: Sequence[str],
+        inner_ids: Sequence[str],
+        max_children: int,
+    ) -> None:
         self.graph = graph
         self.max_children = max_children
-        self._nodes: dict[str, TreeNode] = dict(graph.nodes(data="node"))
-        self.leaf_ids = tuple(node_id for node_id, node in self._nodes.items() if node.passage_id is not None)
-        self.inner_ids = tuple(node_id for node_id, node in self._nodes.items() if node.passage_id is None)
+        self.leaf_ids = tuple(leaf_ids)
+        self.inner_ids = tuple(inner_ids)
         self.leaf_row: Mapping[str, int] = {node_id: row for row, node_id in enumerate(self.leaf_ids)}
         self.root_id = next((node_id for node_id in self.inner_ids if not graph.pred[node_id]), None)
+        self._nodes = nodes
         self._rows: dict[str, RowArray] = {}
         self._heights: dict[str, int] = {}
 
@@ -64,12 +71,19 @@ class SemanticTree:
                 parents[node_id].sort(key=node.parent_ids[0].__ne__)
         depths = _depths(given, parents)
         graph = nx.DiGraph()
-        for node_id, node in given.items():
-            record = replace(node, parent_ids=tuple(parents[node_id]), depth=depths[node_id])
-            graph.add_node(node_id, node=record)
+        graph.add_nodes_from(given)
         for parent_id, child_ids in children.items():
             graph.add_edges_from((parent_id, child_id) for child_id in child_ids)
-        return cls(graph, max_children=max_children)
+        return cls(
+            graph,
+            {
+                node_id: replace(node, parent_ids=tuple(parents[node_id]), depth=depths[node_id])
+                for node_id, node in given.items()
+            },
+            leaf_ids=[node_id for node_id, node in given.items() if node.is_leaf],
+            inner_ids=[node_id for node_id, node in given.items() if not node.is_leaf],
+            max_children=max_children,
+        )
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -147,25 +161,29 @@ class SemanticTree:
         a leaf has at most two parents, an inner node one; records agree with the edges on parents and depth; a passage
         has one leaf; parts speak of children.
         """
-        return [*self._check_root(), *(line for node_id in self._nodes for line in self._check_node(node_id))]
+        nodes = dict(self._nodes)
+        broken = [*self._check_root(nodes)]
+        for node in nodes.values():
+            broken += self._check_node(node, nodes)
+        return broken
 
-    def _check_root(self) -> Iterator[str]:
-        roots = [node_id for node_id in self._nodes if not self.graph.pred[node_id]]
-        if len(roots) != 1 and (roots or self._nodes):
+    def _check_root(self, nodes: Mapping[str, TreeNode]) -> Iterator[str]:
+        roots = [node_id for node_id in nodes if not self.graph.pred[node_id]]
+        if len(roots) != 1 and (roots or nodes):
             yield f"There are {len(roots)} roots instead of one: {_some(roots)}."
-        if leafy := [node_id for node_id in roots if self._nodes[node_id].is_leaf]:
+        if leafy := [node_id for node_id in roots if nodes[node_id].is_leaf]:
             yield f"A leaf hangs under no node: {_some(leafy)}."
         reached = {below for root in roots for below in self._below_first(root, {})}
-        if lost := [node_id for node_id in self._nodes if node_id not in reached]:
+        if lost := [node_id for node_id in nodes if node_id not in reached]:
             yield f"{len(lost)} nodes cannot be reached from a root: {_some(lost)}."
         if cycle := self._cycle():
             yield f"There is a cycle: {' -> '.join(cycle)}."
-        passages = Counter(self._nodes[leaf].passage_id for leaf in self.leaf_ids)
+        passages = Counter(nodes[leaf].passage_id for leaf in self.leaf_ids)
         if doubled := [str(passage) for passage, times in passages.items() if times > 1]:
             yield f"{len(doubled)} passages have several leaves: {_some(doubled)}."
 
-    def _check_node(self, node_id: str) -> Iterator[str]:
-        node = self._nodes[node_id]
+    def _check_node(self, node: TreeNode, nodes: Mapping[str, TreeNode]) -> Iterator[str]:
+        node_id = node.node_id
         children, parents = self.graph.succ[node_id], self.graph.pred[node_id]
         if node.is_leaf and children:
             yield f"Leaf {node_id} has children: {_some(children)}."
@@ -179,7 +197,7 @@ class SemanticTree:
             yield f"Node {node_id} has {len(parents)} parents; {allowed} allowed."
         if set(node.parent_ids) != set(parents) or len(node.parent_ids) != len(parents):
             yield f"Node {node_id} names {_some(node.parent_ids)} as parents, but hangs under {_some(parents)}."
-        elif parents and node.depth != (depth := self._nodes[node.parent_ids[0]].depth + 1):
+        elif parents and node.depth != (depth := nodes[node.parent_ids[0]].depth + 1):
             yield f"Node {node_id} has depth {node.depth} instead of {depth}."
         elif not parents and node.depth != 0:
             yield f"Root {node_id} has depth {node.depth} instead of 0."

@@ -7,10 +7,13 @@ embeds and never downloads a model. Tested in tests/stores/test_vectors.py.
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from chromadb.api.collection_configuration import CreateCollectionConfiguration
     from chromadb.api.models.Collection import Collection
 
+REBUILD = "branchwise tree check --index DIR --rebuild"
 _BATCH = 4_000  # nodes a request: below Chroma's 5,461 and SQLite's 32,766 variables
 # A search ranks leaves by the exact matrix, so Chroma's graph may be thin: a third of the time that its own defaults
 # take. It writes the graph to disk once a batch, and reads at most one batch from its log when it is opened.
@@ -43,8 +47,9 @@ _opening = threading.Lock()  # Chroma keeps its clients in a table that is not t
 class NodeVectors:
     """The collections of one generation, opened for reading."""
 
-    def __init__(self, client: Client, name: str, where: str) -> None:
+    def __init__(self, client: Client, name: str, where: str, copy: TemporaryDirectory[str] | None = None) -> None:
         self._client = client
+        self._copy = copy
         self._where = where
         self._leaves, self._inner = (_get_collection(client, f"{name}-{kind}", where) for kind in ("leaves", "inner"))
 
@@ -52,11 +57,21 @@ class NodeVectors:
     def open(cls, name: str, *, folder: Path | None = None, url: str | None = None) -> NodeVectors:
         """Open the collections called `name` in a folder, or on a `chroma run` server.
 
+        Chroma writes a little whenever it opens a folder: one that is read-only is copied to a temporary place first.
         Raises IndexMissing where they are not there, IndexCorrupt where Chroma cannot read its own files.
         """
+        copy = None
+        if folder is not None and url is None:
+            if not (folder / "chroma.sqlite3").is_file():
+                raise IndexCorrupt(f"{folder / 'chroma.sqlite3'} is gone.", hint=REBUILD)
+            if not all(os.access(path, os.W_OK) for path in (folder, folder / "chroma.sqlite3")):
+                copy = TemporaryDirectory(prefix="branchwise-")
+                folder = Path(shutil.copytree(folder, Path(copy.name) / "chroma", copy_function=shutil.copyfile))
+                for path in (folder, *folder.rglob("*")):
+                    path.chmod(0o700)
         client, where = _connect(folder, url)
         try:
-            return cls(client, name, where)
+            return cls(client, name, where, copy)
         except BaseException:
             client.close()
             raise
@@ -100,6 +115,8 @@ class NodeVectors:
     def close(self) -> None:
         """Let go of the files or the connection."""
         self._client.close()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     def _by_collection(self, node_ids: Sequence[str]) -> Iterator[tuple[Collection, list[str]]]:
         leaves = [node_id for node_id in dict.fromkeys(node_ids) if node_id.startswith("p:")]
@@ -275,5 +292,5 @@ def _chroma_errors(where: str) -> Iterator[None]:
     except (ChromaError, OSError, RuntimeError) as error:
         raise IndexCorrupt(
             f"Chroma at {where} cannot be read: {error}",
-            hint="branchwise tree check --rebuild-vectors",
+            hint=REBUILD,
         ) from error
