@@ -20,7 +20,9 @@ from branchwise.agent.words import is_content_word
 from branchwise.stores.language import tokens
 
 if TYPE_CHECKING:
+    from branchwise.agent.search.seeds import Prior
     from branchwise.stores.embedding import FloatMatrix, FloatVector
+    from branchwise.stores.index import Index
     from branchwise.stores.lexical import LexicalIndex
 
 
@@ -35,6 +37,20 @@ class Feedback:
     terms: int = 0
     """How many terms BM25 is given; the user's own words keep half of the weight (rewrite.LITERAL_SHARE). Off, because
     over five collections 5 to 20 terms cost the fused legs about .02 nDCG@10."""
+
+
+def hear_best(index: Index, probe: Probe, prior: Prior, dials: Feedback) -> Probe:
+    """The probe after hearing the leaves that a first look ranks best, each by its prior."""
+    rows = [int(row) for row in prior.ranked[: dials.leaves]]
+    texts = index.texts([index.tree.leaf_ids[row] for row in rows]) if dials.terms else {}
+    return feed_back(
+        probe,
+        [texts.get(index.tree.leaf_ids[row], "") for row in rows],
+        index.leaf_matrix[rows],
+        [max(0.0, float(prior.fused[row])) for row in rows],
+        index.lexical,
+        dials=dials,
+    )
 
 
 def feed_back(
