@@ -126,6 +126,10 @@ class ExtractiveSummariser:
         first, second, third = (" ".join(sorted(general[:most])) for _, most in LEVEL_WORDS[:3])
         return first.split()[0], second, third, " ".join(words[: LEVEL_WORDS[3][1]]), " ".join(words)
 
+    def fingerprint(self, child: ChildText, company: RowArray) -> Part:
+        """One line on a child that tells it from the other leaves of its parent, `company`."""
+        return Part(child_id=child.node_id, text=self._fingerprint(child, self._company_of(company)))
+
     def _company_of(self, company: RowArray) -> Profile:
         """The profile of the parent's leaves; siblings come one after the other and share one array."""
         if self._company is None or self._company[0] is not company:

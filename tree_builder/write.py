@@ -43,25 +43,10 @@ async def write_texts(
     gate = asyncio.Semaphore(concurrency)
     done = 0
 
-    def child_text(node_id: str) -> ChildText:
-        if node_id in row_of:
-            passage = passages[row_of[node_id]]
-            own = rows_of_leaf(row_of[node_id])
-            return ChildText(node_id=node_id, title=passage.title, text=passage.text, rows=own)
-        summary = summaries[node_id]
-        return ChildText(
-            node_id=node_id,
-            title=summary.title,
-            text=summary.text,
-            rows=rows[node_id],
-            keywords=summary.keywords,
-            is_leaf=False,
-        )
-
     async def write(node_id: str) -> None:
         nonlocal done
         async with gate:
-            children = [child_text(child) for child in outline.children[node_id]]
+            children = [child_text(child, passages, row_of, rows, summaries) for child in outline.children[node_id]]
             company = rows[parent.get(node_id, ROOT)]
             summary = await summariser.summarise(children, company)
             await asyncio.sleep(0)
@@ -83,9 +68,27 @@ async def write_texts(
     return summaries
 
 
-def rows_of_leaf(row: int) -> RowArray:
-    """The rows below a leaf: its own."""
-    return np.array([row], dtype=np.int32)
+def child_text(
+    node_id: str,
+    passages: Sequence[Passage],
+    row_of: Mapping[str, int],
+    rows: Mapping[str, RowArray],
+    summaries: Mapping[str, NodeSummary],
+) -> ChildText:
+    """A leaf or a written node as a summary of its parent sees it; `row_of` maps leaves, `rows` inner nodes."""
+    if node_id in row_of:
+        passage = passages[row_of[node_id]]
+        own = np.array([row_of[node_id]], dtype=np.int32)
+        return ChildText(node_id=node_id, title=passage.title, text=passage.text, rows=own)
+    summary = summaries[node_id]
+    return ChildText(
+        node_id=node_id,
+        title=summary.title,
+        text=summary.text,
+        rows=rows[node_id],
+        keywords=summary.keywords,
+        is_leaf=False,
+    )
 
 
 def tree_nodes(outline: Outline, passages: Collection[Passage], summaries: Mapping[str, NodeSummary]) -> list[TreeNode]:

@@ -1,0 +1,77 @@
+"""What an index holds, as an update needs it, and how it is made to forget. Tested by test_update.py of tree_builder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from branchwise.stores.embedding import Embedder
+from branchwise.stores.index import Index
+from branchwise.stores.manifest import GENERATIONS, Manifest
+from branchwise.stores.records import Document, Passage
+from branchwise.stores.replies import ReplyStore
+from branchwise.tree_builder.cluster import FloatMatrix
+from branchwise.tree_builder.outline import NodeSummary, leaf_id
+
+if TYPE_CHECKING:
+    from branchwise.prompts.ask import Asker
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """All of an index that an update starts from; row i of `vectors` belongs to `passages[i]`."""
+
+    manifest: Manifest
+    documents: tuple[Document, ...]
+    passages: tuple[Passage, ...]
+    vectors: FloatMatrix
+    children: Mapping[str, tuple[str, ...]]
+    summaries: Mapping[str, NodeSummary]
+    embedder: Embedder
+
+
+def forget(index_path: Path, asker: Asker | None, old: Stored, gone: Sequence[Document], nodes: Iterable[str]) -> None:
+    """Delete every cached reply that was made from what is gone, or from a text that was made from it."""
+    texts = [document.text for document in gone]
+    for node_id in nodes:
+        if (summary := old.summaries.get(node_id)) is not None:
+            texts += [summary.title, summary.text, *(part.text for part in summary.parts)]
+    path = index_path / "replies.sqlite"
+    if asker is not None and asker.cache is not None:
+        asker.cache.forget(*texts)
+    if path.exists():
+        with ReplyStore(path) as replies:
+            replies.forget(*texts)
+
+
+def purge(index_path: Path, current: int) -> None:
+    """Remove older generations: what was removed must not stay in them. Readers keep the files they have open."""
+    for folder in (index_path / GENERATIONS).iterdir():
+        if folder.name.isdigit() and int(folder.name) < current:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_stored(index_path: Path | str, chroma_url: str | None, embedder: Embedder | None) -> Stored:
+    """Everything of the published generation."""
+    with Index.open(index_path, chroma_url=chroma_url, embedder=embedder) as index:
+        tree = index.tree
+        passages = tuple(index.iter_passages())
+        rows = [tree.leaf_row[leaf_id(passage.passage_id)] for passage in passages]
+        nodes = {node_id: index.node(node_id) for node_id in tree.inner_ids}
+        return Stored(
+            manifest=index.manifest,
+            documents=tuple(index.iter_documents()),
+            passages=passages,
+            vectors=np.array(index.leaf_matrix[rows]),
+            children={node_id: tree.children(node_id) for node_id in tree.inner_ids},
+            summaries={
+                node_id: NodeSummary(title=node.title, text=node.text, parts=node.parts, written_by=node.written_by)
+                for node_id, node in nodes.items()
+            },
+            embedder=index.embedder,
+        )

@@ -1,0 +1,383 @@
+"""A living corpus: documents added, replaced and removed, with only what they touch written anew.
+
+Added passages are placed by search-and-insert: into the leaf cluster that a search for them would open first. A model
+is asked again only for nodes that are new or have changed by more than a fifth since it wrote them; elsewhere a line on
+the new child is added. A removal rewrites every node above what is gone, so that nothing of it is left. Each call is
+one pass and one new generation, published whole or not at all. Tested in tests/tree_builder/test_update.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from branchwise.prompts.budget import Meter
+from branchwise.stores.embedding import Embedder, make_embedder
+from branchwise.stores.errors import IndexMissing
+from branchwise.stores.manifest import Manifest
+from branchwise.stores.records import Budget, Document, Passage
+from branchwise.tree_builder.bottom_up import document_runs, group_centres
+from branchwise.tree_builder.build import BuildReport, summarising, tell
+from branchwise.tree_builder.chunk import chunk
+from branchwise.tree_builder.cluster import FloatMatrix, Sizes
+from branchwise.tree_builder.config import BuildConfig
+from branchwise.tree_builder.corpus import Sources, group_of, merge, passage_text, read_corpus
+from branchwise.tree_builder.events import EventStream, OnEvent
+from branchwise.tree_builder.graft import Graft
+from branchwise.tree_builder.model_summariser import ModelSummariser
+from branchwise.tree_builder.outline import NodeSummary, Outline, RowArray, leaf_id
+from branchwise.tree_builder.publish import Generation, Writer, writing
+from branchwise.tree_builder.sources import Skipped
+from branchwise.tree_builder.stored import Stored, forget, purge, read_stored
+from branchwise.tree_builder.summarise import ExtractiveSummariser, compose
+from branchwise.tree_builder.terms import TermTable
+from branchwise.tree_builder.write import child_text, write_texts
+
+if TYPE_CHECKING:
+    from branchwise.prompts.ask import Asker
+
+STALE = 0.2
+"""Share of a node's leaves that may come before its text is written anew."""
+
+Locate = Callable[[Sequence[Passage]], Awaitable[Sequence[str]]]
+"""For each passage the id of the leaf cluster that it belongs to."""
+
+
+async def add(
+    index_path: Path | str,
+    sources: Sources,
+    *,
+    asker: Asker | None = None,
+    locate: Locate | None = None,
+    embedder: Embedder | None = None,
+    chroma_url: str | None = None,
+    meter: Meter | None = None,
+    on_event: OnEvent | None = None,
+) -> BuildReport:
+    """Add the documents of `sources` to an index; one whose id is there replaces it, one that is equal changes nothing.
+
+    `locate` places passages (an LLM's search, say); without it they go to the nearest cluster by their vectors. Raises
+    what build raises, and IndexMissing.
+    """
+    started = time.monotonic()
+    events = EventStream(on_event)
+    async with writing(index_path, chroma_url=chroma_url) as writer:
+        old = await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)
+        config = BuildConfig.from_dict(old.manifest.config)
+        corpus = await asyncio.to_thread(read_corpus, sources, config, events)
+        known = {document.doc_id: document for document in old.documents}
+        came = [document for document in corpus.documents if not _equal(known.get(document.doc_id), document)]
+        if not came:
+            return _unchanged(index_path, old, corpus.skipped, started, events)
+        came_ids = {document.doc_id for document in came}
+        replaced = came_ids & known.keys()
+        change = _Change(old, config, replaced)
+        change.come(came)
+        return await _carry_out(
+            change, writer, started, events, asker, locate, meter or Meter(), Path(index_path), corpus.skipped
+        )
+
+
+async def remove(
+    index_path: Path | str,
+    doc_ids: Iterable[str],
+    *,
+    asker: Asker | None = None,
+    embedder: Embedder | None = None,
+    chroma_url: str | None = None,
+    meter: Meter | None = None,
+    on_event: OnEvent | None = None,
+) -> BuildReport:
+    """Remove documents: no text of theirs is left in store, summaries, embedder, reply cache or older generations.
+
+    Raises IndexMissing for an id that is not there; then nothing is changed.
+    """
+    started = time.monotonic()
+    events = EventStream(on_event)
+    gone = set(doc_ids)
+    async with writing(index_path, chroma_url=chroma_url) as writer:
+        old = await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)
+        purge(Path(index_path), old.manifest.generation)
+        if unknown := sorted(gone - {document.doc_id for document in old.documents}):
+            raise IndexMissing(f"There is no document {unknown[0]!r} in {index_path}.", hint="branchwise tree show")
+        if not gone:
+            return _unchanged(index_path, old, (), started, events)
+        change = _Change(old, BuildConfig.from_dict(old.manifest.config), gone)
+        return await _carry_out(change, writer, started, events, asker, None, meter or Meter(), Path(index_path), ())
+
+
+class _Change:
+    """What an update does: documents and passages afterwards, and which leaves go, come, or are written anew."""
+
+    def __init__(self, old: Stored, config: BuildConfig, gone: set[str]) -> None:
+        self.old = old
+        self.config = config
+        self.gone_documents = [document for document in old.documents if document.doc_id in gone]
+        self.documents = [document for document in old.documents if document.doc_id not in gone]
+        by_id = {document.doc_id: document for document in self.documents}
+        kept = (_survivor(passage, gone, by_id) for passage in old.passages)
+        self.passages = [passage for passage in kept if passage is not None]
+
+    def come(self, documents: Sequence[Document]) -> None:
+        """Documents that come; passages of theirs that are duplicates of kept ones join the leaves of these."""
+        config = self.config
+        places = {document.doc_id: place for place, document in enumerate(self.old.documents)}
+        self.documents += documents
+        self.documents.sort(key=lambda document: places.get(document.doc_id, len(places)))
+        cut = (chunk(document, max_chars=config.max_chars, min_chars=config.min_chars) for document in documents)
+        self.passages = merge([*self.passages, *(passage for passages in cut for passage in passages)], config)
+
+    def sort_leaves(self) -> tuple[list[str], list[int]]:
+        """Leaves that go, and rows of `passages` that come; a passage with another text goes and comes."""
+        before = {passage.passage_id: passage_text(passage) for passage in self.old.passages}
+        after = {passage.passage_id: passage_text(passage) for passage in self.passages}
+        goes = [leaf_id(known) for known, text in before.items() if after.get(known) != text]
+        comes = [
+            row for row, passage in enumerate(self.passages) if before.get(passage.passage_id) != passage_text(passage)
+        ]
+        return goes, comes
+
+
+async def _carry_out(
+    change: _Change,
+    writer: Writer,
+    started: float,
+    events: EventStream,
+    asker: Asker | None,
+    locate: Locate | None,
+    meter: Meter,
+    index_path: Path,
+    skipped: tuple[Skipped, ...],
+) -> BuildReport:
+    old, config, passages = change.old, change.config, change.passages
+    goes, comes = change.sort_leaves()
+    texts = [passage_text(passage) for passage in passages]
+    embedder, vectors = await asyncio.to_thread(_vectors, change, texts, comes, events)
+    row_of = {leaf_id(passage.passage_id): row for row, passage in enumerate(passages)}
+    graft = Graft(
+        old.children,
+        vectors,
+        row_of,
+        max_children=config.max_children,
+        seed=config.seed,
+        salt=f"generation {writer.staging.generation}",
+    )
+    above_gone = _ancestors(graft, goes)
+    for leaf in goes:
+        graft.remove(leaf)
+    graft.settle()
+    await _insert(graft, passages, vectors, comes, locate, config.max_children)
+    outline = await asyncio.to_thread(graft.settle)
+    rows = outline.leaf_rows(row_of)
+    stale = Counter({**old.manifest.config.get("stale", {})}) + Counter(graft.changed)
+    rewritten = _rewritten(graft, rows, stale, above_gone, old, by_model=asker is not None)
+    if change.gone_documents:
+        await asyncio.to_thread(forget, index_path, asker, old, change.gone_documents, rewritten | above_gone)
+    extractive = ExtractiveSummariser(await asyncio.to_thread(TermTable.count, texts), embedder.embed_texts)
+    known = {
+        node_id: summary
+        for node_id, summary in old.summaries.items()
+        if node_id in outline.children and node_id not in rewritten
+    }
+    with summarising(asker, extractive, index_path, meter, Budget()) as summariser:
+        summaries = await write_texts(
+            outline, passages, summariser, concurrency=config.concurrency, events=events, known=known
+        )
+    for node_id in known:
+        summaries[node_id] = _patched(node_id, outline, passages, row_of, rows, summaries, extractive)
+    notes = tell(summariser, events)
+    kept_stale = {node_id: count for node_id, count in stale.items() if node_id in known and count}
+    manifest = Manifest(
+        config={**old.manifest.config, "recipe": None, "stale": kept_stale},
+        models={**old.manifest.models, "embed": embedder.name, **({"summarise": asker.name} if asker else {})},
+        prompts=asker.hashes() if asker else old.manifest.prompts,
+        title=old.manifest.title,
+    )
+    generation = Generation(
+        documents=change.documents,
+        passages=passages,
+        texts=texts,
+        vectors=vectors,
+        embedder=embedder,
+        outline=outline,
+        summaries=summaries,
+        max_children=config.max_children,
+    )
+    published = await writer.publish(generation, manifest, events)
+    if change.gone_documents:
+        purge(index_path, published.generation)
+    return BuildReport(
+        path=index_path,
+        generation=published.generation,
+        counts=published.counts,
+        skipped=skipped,
+        written_by=dict(Counter(summaries[node_id].written_by for node_id in outline.children)),
+        usage=meter.spent,
+        seconds=time.monotonic() - started,
+        partial=isinstance(summariser, ModelSummariser) and summariser.stopped,
+        notes=notes,
+    )
+
+
+async def _insert(
+    graft: Graft,
+    passages: Sequence[Passage],
+    vectors: FloatMatrix,
+    comes: Sequence[int],
+    locate: Locate | None,
+    max_children: int,
+) -> None:
+    """Put the passages of rows `comes` into the tree, those of one document together.
+
+    Many passages of one document make a cluster of their own, beside the nearest; few join the nearest.
+    """
+    if not comes:
+        return
+    clusters = graft.clusters()
+    runs = document_runs([group_of(passages[row]) for row in comes], max_children)
+    if locate is None:
+        centres = group_centres(vectors[list(comes)], runs)
+        homes = [clusters[place] for place in np.argmax(centres @ graft.centres(clusters).T, axis=1).tolist()]
+    else:
+        found = await locate([passages[row] for row in comes])
+        homes = [_most_named([found[place] for place in run.tolist()], clusters) for run in runs]
+    least = Sizes.for_children(max_children).least
+    for run, home in zip(runs, homes, strict=True):
+        leaves = [leaf_id(passages[comes[place]].passage_id) for place in run.tolist()]
+        if len(leaves) >= least:
+            graft.insert_cluster(leaves, home)
+        else:
+            for leaf in leaves:
+                graft.insert(leaf, home)
+
+
+def _most_named(found: Sequence[str], clusters: Sequence[str]) -> str:
+    """The cluster that most passages of a run were placed in; the first where `found` names none that there is."""
+    named = Counter(node_id for node_id in found if node_id in set(clusters))
+    return max(named, key=lambda node_id: (named[node_id], node_id)) if named else clusters[0]
+
+
+def _vectors(
+    change: _Change, texts: Sequence[str], comes: Sequence[int], events: EventStream
+) -> tuple[Embedder, FloatMatrix]:
+    """The embedder and the vectors of all passages afterwards, (n, d).
+
+    The embedded default knows the words of the texts it was fitted on; where documents go, it is fitted anew, for none
+    of their words may stay. Any other embedder is kept, and embeds what comes.
+    """
+    old = change.old
+    if change.gone_documents and old.embedder.name == "embedded":
+        embedder = make_embedder("embedded", texts=texts)
+        return embedder, embedder.embed_texts(texts)
+    row_of = {passage.passage_id: row for row, passage in enumerate(old.passages)}
+    vectors = np.zeros((len(texts), old.embedder.dimension), dtype=np.float32)
+    new = set(comes)
+    kept = [row for row in range(len(texts)) if row not in new]
+    vectors[kept] = old.vectors[[row_of[change.passages[row].passage_id] for row in kept]]
+    if comes:
+        vectors[list(comes)] = old.embedder.embed_texts([texts[row] for row in comes])
+        events.emit("embedded", done=len(comes), total=len(comes))
+    return old.embedder, vectors
+
+
+def _rewritten(
+    graft: Graft,
+    rows: Mapping[str, RowArray],
+    stale: Mapping[str, int],
+    above_gone: set[str],
+    old: Stored,
+    *,
+    by_model: bool,
+) -> set[str]:
+    """Nodes whose text is written anew: new ones, those above what is gone, and those of which too much is new."""
+    rewritten = {node_id for node_id in rows if node_id in graft.made or node_id in above_gone}
+    for node_id in rows.keys() - rewritten:
+        free = not by_model and old.summaries[node_id].written_by == "extractive"
+        if graft.changed.get(node_id) and (free or stale[node_id] > STALE * len(rows[node_id])):
+            rewritten.add(node_id)
+    return rewritten
+
+
+def _patched(
+    node_id: str,
+    outline: Outline,
+    passages: Sequence[Passage],
+    row_of: Mapping[str, int],
+    rows: Mapping[str, RowArray],
+    summaries: Mapping[str, NodeSummary],
+    extractive: ExtractiveSummariser,
+) -> NodeSummary:
+    """A text that stays, with a line on each child that is new to it and none on those that left."""
+    summary = summaries[node_id]
+    children = outline.children[node_id]
+    said = {part.child_id: part for part in summary.parts}
+    if said.keys() == set(children):
+        return summary
+    parts = tuple(
+        said.get(child) or extractive.fingerprint(child_text(child, passages, row_of, rows, summaries), rows[node_id])
+        for child in children
+    )
+    theme = [line for line in summary.text.split("\n") if not line.startswith("- ")]
+    return replace(summary, text=compose(theme, parts), parts=parts)
+
+
+def _ancestors(graft: Graft, leaves: Iterable[str]) -> set[str]:
+    """All nodes above `leaves`, by any of their parents."""
+    above: set[str] = set()
+    todo = list(leaves)
+    while todo:
+        for parent in graft.parents.get(todo.pop(), []):
+            if parent not in above:
+                above.add(parent)
+                todo.append(parent)
+    return above
+
+
+def _survivor(passage: Passage, gone: set[str], documents: Mapping[str, Document]) -> Passage | None:
+    """The passage without places in documents that are `gone`; None where no place is left."""
+    places = tuple(origin for origin in passage.duplicates if origin.doc_id not in gone)
+    if passage.doc_id not in gone:
+        return passage if len(places) == len(passage.duplicates) else replace(passage, duplicates=places)
+    if not places:
+        return None
+    first, *others = places
+    document = documents[first.doc_id]
+    return Passage(
+        passage_id=first.passage_id,
+        doc_id=first.doc_id,
+        text=document.text[first.start : first.end],
+        start=first.start,
+        end=first.end,
+        page=first.page,
+        title=document.title,
+        metadata=document.metadata,
+        duplicates=tuple(others),
+    )
+
+
+def _equal(known: Document | None, document: Document) -> bool:
+    """Whether a document is the one that is there, wherever it was read from."""
+    return known is not None and replace(known, source="", metadata=dict(known.metadata)) == replace(
+        document, source="", metadata=dict(document.metadata)
+    )
+
+
+def _unchanged(
+    index_path: Path | str, old: Stored, skipped: tuple[Skipped, ...], started: float, events: EventStream
+) -> BuildReport:
+    events.emit("unchanged", path=str(index_path), generation=old.manifest.generation)
+    return BuildReport(
+        path=Path(index_path),
+        generation=old.manifest.generation,
+        counts=old.manifest.counts,
+        skipped=skipped,
+        seconds=time.monotonic() - started,
+        unchanged=True,
+    )
