@@ -18,6 +18,7 @@ from branchwise.agent.bench.datasets import Query
 from branchwise.agent.bench.spend import Purse
 from branchwise.agent.bench.testbed import DEPTH, Bench, Floats, Legs
 from branchwise.agent.search.config import SearchConfig, lattice, lattice_paper
+from branchwise.prompts.budget import Meter
 from branchwise.stores.errors import InputError
 from branchwise.stores.records import Budget, Judgement, Usage
 
@@ -45,7 +46,9 @@ class Ranked:
     notes: tuple[str, ...] = ()
 
 
-Rank = Callable[[Bench, Query, "Judge", Budget], Awaitable[Ranked]]
+Judges = Callable[[Meter], "Judge"]
+"""Makes the judge of one query; what it spends, the meter counts and limits. A judge that costs nothing ignores it."""
+Rank = Callable[[Bench, Query, Judges, Budget], Awaitable[Ranked]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ def method(name: str) -> Method:
 
 
 def _leg(score: Callable[[Legs], Floats]) -> Rank:
-    async def rank(bench: Bench, query: Query, judge: Judge, budget: Budget) -> Ranked:
+    async def rank(bench: Bench, query: Query, judges: Judges, budget: Budget) -> Ranked:
         legs = bench.legs(query)
         scores = score(legs)
         return Ranked(leaves=_scored(bench, scores, legs.order(scores, DEPTH)))
@@ -83,8 +86,8 @@ def _reciprocal(legs: Legs) -> Floats:
 
 
 def _baseline(walk: baselines.Walk) -> Rank:
-    async def rank(bench: Bench, query: Query, judge: Judge, budget: Budget) -> Ranked:
-        purse = Purse(judge, bench.question(query), budget)
+    async def rank(bench: Bench, query: Query, judges: Judges, budget: Budget) -> Ranked:
+        purse = Purse(judges(Meter(budget)), bench.question(query), budget)
         leaves = await walk(bench, bench.legs(query), purse)
         return Ranked(
             leaves=leaves,
@@ -98,14 +101,14 @@ def _baseline(walk: baselines.Walk) -> Rank:
 
 
 def _engine(config: SearchConfig) -> Rank:
-    async def rank(bench: Bench, query: Query, judge: Judge, budget: Budget) -> Ranked:
+    async def rank(bench: Bench, query: Query, judges: Judges, budget: Budget) -> Ranked:
         from branchwise.agent.engine import Engine
 
-        engine = Engine(bench.index, judge=judge, config=config)
-        result = await engine.search(bench.question(query), k=DEPTH, budget=budget)
+        engine = Engine(bench.index, judge=judges(Meter(budget)), config=config)
+        result = await engine.search(bench.question(query), k=DEPTH, budget=budget, on_event=bench.on_event(query))
         return Ranked(
             leaves=[(hit.node_id, hit.score) for hit in result.hits],
-            usage=result.usage,
+            usage=sum((judgement.usage for judgement in result.judgements), Usage()),
             stopped=result.stopped,
             judgements=result.judgements,
             notes=result.notes,
@@ -117,8 +120,8 @@ def _engine(config: SearchConfig) -> Rank:
 def _fused(inner: Rank) -> Rank:
     """LATTICE++: the walk's scores, BM25 and dense, each scaled to 0..1, weighted .6, .2 and .2."""
 
-    async def rank(bench: Bench, query: Query, judge: Judge, budget: Budget) -> Ranked:
-        walked, legs = await inner(bench, query, judge, budget), bench.legs(query)
+    async def rank(bench: Bench, query: Query, judges: Judges, budget: Budget) -> Ranked:
+        walked, legs = await inner(bench, query, judges, budget), bench.legs(query)
         found = np.zeros_like(legs.lexical)
         if walked.leaves:
             low = min(score for _, score in walked.leaves)

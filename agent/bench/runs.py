@@ -1,9 +1,10 @@
 """A run: one method, one judge, one budget over the queries of a dataset, written down query by query.
 
 A run is a folder: run.json (what was run, with what), queries.jsonl (one line a query as it ends: ranking, calls,
-tokens, seconds, money, why it stopped, what became of the gold), run.trec when it is complete. Starting the same run
-again continues after the last line that was written whole; replies paid for in the query that was cut off are in the
-index's reply cache. Queries that fail are listed and count as zero. Tested in tests/bench/test_runs.py.
+tokens, seconds, money, why it stopped, what became of the gold) and, when it is complete, run.trec and metrics.json.
+Starting the same run again continues after the last line that was written whole; replies paid for in the query that
+was cut off are in the index's reply cache. Queries that fail are listed and count as zero.
+Tested in tests/bench/test_runs.py.
 """
 
 from __future__ import annotations
@@ -12,22 +13,20 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from branchwise.agent.bench.datasets import Query
 from branchwise.agent.bench.diagnose import fates, reliability
 from branchwise.agent.bench.measure import Measured, measure
-from branchwise.agent.bench.methods import Method
+from branchwise.agent.bench.methods import Judges, Method
 from branchwise.agent.bench.testbed import Bench
 from branchwise.agent.bench.trec import write_run
+from branchwise.prompts.budget import Meter
 from branchwise.stores.errors import BranchwiseError, InputError, ModelRefused
 from branchwise.stores.records import Budget, Usage
-
-if TYPE_CHECKING:
-    from branchwise.agent.search.judge import Judge
 
 Progress = Callable[["QueryLine", int, int], None]
 """Called after each query with its line, how many are done and how many there are."""
@@ -99,7 +98,7 @@ class Run:
 async def run_method(
     bench: Bench,
     method: Method,
-    judge: Judge,
+    judges: Judges,
     budget: Budget,
     *,
     folder: Path | None = None,
@@ -114,7 +113,7 @@ async def run_method(
     without a line, and those that failed, are run. Raises InputError where the folder holds another run, and at once
     what would fail for every query alike (ModelRefused).
     """
-    spec = spec_of(bench, method, judge, budget, part=part, seed=seed)
+    spec = spec_of(bench, method, judges, budget, part=part, seed=seed)
     log = _Log(folder, spec)
     done = log.lines
     todo = [query for query in bench.dataset.queries if query.query_id not in done]
@@ -122,7 +121,7 @@ async def run_method(
 
     async def one(query: Query) -> None:
         async with gate:
-            line = await _run_query(bench, method, judge, budget, query)
+            line = await _run_query(bench, method, judges, budget, query)
         done[query.query_id] = line
         log.append(line)
         if on_query is not None:
@@ -140,19 +139,20 @@ async def run_method(
     run = Run(spec=spec, lines=lines, measured=measure_lines(lines, bench), folder=folder)
     if folder is not None:
         write_run(folder / "run.trec", {line.query_id: line.ranking for line in lines}, tag=method.name)
+        _replace(folder / "metrics.json", json.dumps(asdict(run.measured), indent=1) + "\n")
     return run
 
 
-def spec_of(bench: Bench, method: Method, judge: Judge, budget: Budget, *, part: str, seed: int) -> RunSpec:
+def spec_of(bench: Bench, method: Method, judges: Judges, budget: Budget, *, part: str, seed: int) -> RunSpec:
     """The run that these would make."""
     limits = {key: value for key, value in asdict(budget).items() if value is not None} if method.judged else {}
     manifest = bench.index.manifest
     return RunSpec(
         dataset=bench.dataset.name,
         method=method.name,
-        judge=judge.name if method.judged else "none",
+        judge=judges(Meter(budget)).name if method.judged else "none",
         budget=limits,
-        seed=seed if method.judged else 0,
+        seed=seed,
         part=part,
         queries=len(bench.dataset.queries),
         index=f"{manifest.index_id}:{manifest.generation}",
@@ -164,10 +164,10 @@ def measure_lines(lines: Sequence[QueryLine], bench: Bench) -> Measured:
     return measure({line.query_id: [doc for doc, _ in line.ranking] for line in lines}, bench.dataset.qrels)
 
 
-async def _run_query(bench: Bench, method: Method, judge: Judge, budget: Budget, query: Query) -> QueryLine:
+async def _run_query(bench: Bench, method: Method, judges: Judges, budget: Budget, query: Query) -> QueryLine:
     began = time.perf_counter()
     try:
-        ranked = await method.rank(bench, query, judge, budget)
+        ranked = await method.rank(bench, query, judges, budget)
     except ModelRefused:
         raise  # a wrong key or model fails for every query alike
     except BranchwiseError as error:
@@ -270,7 +270,11 @@ def _whole_lines(log: Path) -> list[QueryLine]:
     return lines
 
 
-def _rewrite(log: Path, lines: Any) -> None:
-    partial = log.with_name(log.name + ".partial")
-    partial.write_text("".join(json.dumps(asdict(line)) + "\n" for line in lines), encoding="utf-8", newline="\n")
-    partial.replace(log)
+def _rewrite(log: Path, lines: Iterable[QueryLine]) -> None:
+    _replace(log, "".join(json.dumps(asdict(line)) + "\n" for line in lines))
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)

@@ -23,6 +23,7 @@ from branchwise.stores.errors import InputError
 from branchwise.stores.records import Passage, Question
 
 if TYPE_CHECKING:
+    from branchwise.agent.search.trace import OnEvent
     from branchwise.stores.index import Index
     from branchwise.stores.tree import SemanticTree
 
@@ -57,12 +58,16 @@ class Legs:
 
 
 class Bench:
-    """Everything a method may know of a collection: the index, the questions, never the gold."""
+    """Everything a method may know of a collection: the index, the questions, never the gold.
+
+    `on_event` gives the listener of a query's search, for traces; none by default.
+    """
 
     def __init__(self, index: Index, dataset: Dataset) -> None:
         """Raises InputError where index and dataset share no document."""
         self.index = index
         self.dataset = dataset
+        self.on_event: Callable[[Query], OnEvent | None] = lambda query: None
         self.documents_of: dict[str, tuple[str, ...]] = {}
         self.leaves_of: dict[str, tuple[str, ...]] = {}
         leaves: dict[str, list[str]] = defaultdict(list)

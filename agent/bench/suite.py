@@ -1,0 +1,135 @@
+"""The benchmark suite: `python -m branchwise.agent.bench.suite --out DIR`, one report of everything (`make bench`).
+
+On the real collections where they lie beside the repository (or where BRANCHWISE_SHARED points), else on a
+synthetic world alone, whose name the report carries. Judges are simulated; only odd queries
+are reported, since ours was tuned on even ones. Tested in tests/bench/test_suite.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+from branchwise.agent.bench.datasets import read_dataset
+from branchwise.agent.bench.evaluate import choose_queries, make_judges
+from branchwise.agent.bench.methods import ABLATIONS, BASELINES, METHODS
+from branchwise.agent.bench.report import write_report
+from branchwise.agent.bench.runs import Run, run_method, spec_of
+from branchwise.agent.bench.testbed import Bench, build_bench
+from branchwise.agent.bench.world import synthetic_world, write_index
+from branchwise.stores.records import Budget
+
+COLLECTIONS = (
+    "scifact",
+    "theoremqa_theorems",
+    "bright_theoremqa_questions_r",
+    "dorismae_best1",
+    "bright_pony_long_x",
+)
+JUDGES = ("frontier", "flash", "32b")
+BUDGETS = (5, 10, 20, 40)
+ABLATION_JUDGES = ("frontier", "flash")
+ABLATION_BUDGETS = (10, 20)
+WORLD_LEAVES = 20_000
+QUERIES = 100
+"""Queries of a collection at most, drawn from its odd half by seed 0."""
+
+
+def shared_data() -> Path | None:
+    """Where the real collections lie; None where there are none."""
+    beside = Path(__file__).resolve().parents[2].parent / "shared"
+    folder = Path(os.environ.get("BRANCHWISE_SHARED", beside)) / "data"
+    return folder if folder.is_dir() else None
+
+
+async def run_suite(
+    out: Path,
+    *,
+    collections: Sequence[str] = COLLECTIONS,
+    judges: Sequence[str] = JUDGES,
+    budgets: Sequence[int] = BUDGETS,
+    queries: int = QUERIES,
+    world_leaves: int = WORLD_LEAVES,
+    part: str = "odd",
+    ablations: bool = True,
+) -> Path:
+    """Run everything that is not yet in `out`, and write the report; its path."""
+    runs: list[Run] = []
+    async for bench in _benches(out, collections, world_leaves):
+        bench.dataset = choose_queries(bench.dataset, part=part, limit=queries)
+        for method, judge, calls in _plan(judges, budgets, ablations):
+            made = make_judges(bench, simulate=judge)
+            budget = Budget(max_calls=calls)
+            folder = out / spec_of(bench, METHODS[method], made, budget, part=part, seed=0).name
+            run = await run_method(bench, METHODS[method], made, budget, folder=folder, part=part, concurrency=1)
+            runs.append(run)
+            used = run.mean("judged_slates") or 0.0
+            line = (
+                f"{folder.name:70} nDCG@10 {run.measured.mean['nDCG@10']:.3f}  R@100 {run.measured.mean['R@100']:.3f}"
+            )
+            print(f"{line}  calls {used:.1f}  failed {len(run.failed)}", flush=True)
+    command = "python -m branchwise.agent.bench.suite " + " ".join(sys.argv[1:])
+    return write_report(runs, out, command=command.strip())
+
+
+def _plan(judges: Sequence[str], budgets: Sequence[int], ablations: bool) -> Iterator[tuple[str, str, int]]:
+    """Method, judge and calls of every run; what asks no judge is run once."""
+    for name in (*BASELINES, "branchwise"):
+        for judge in judges if METHODS[name].judged else judges[:1]:
+            for calls in budgets if METHODS[name].judged else (0,):
+                yield name, judge, calls
+    for part in ABLATIONS if ablations else ():
+        for judge in (judge for judge in judges if judge in ABLATION_JUDGES):
+            for calls in (calls for calls in budgets if calls in ABLATION_BUDGETS):
+                yield f"branchwise-no-{part}", judge, calls
+
+
+async def _benches(out: Path, collections: Sequence[str], world_leaves: int) -> AsyncIterator[Bench]:
+    """The collections that are there, then the synthetic world."""
+    shared = shared_data()
+    for path in () if shared is None else (shared / name for name in collections):
+        dataset = read_dataset(path)
+        yield await build_bench(dataset, out / "index" / path.name)
+    if world_leaves:
+        from branchwise.stores.index import Index
+
+        world = synthetic_world(n_leaves=world_leaves, n_queries=2 * QUERIES)
+        folder = out / "index" / world.dataset.name
+        if not (folder / "manifest.json").exists():
+            write_index(world, folder)
+        yield Bench(Index.open(folder), world.dataset)
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description="Run the benchmark suite and write its report.")
+    parser.add_argument("--out", type=Path, default=Path("bench-report"), help="folder of runs, indexes and report")
+    parser.add_argument("--collections", nargs="*", default=list(COLLECTIONS), help="folders of the shared data")
+    parser.add_argument("--judges", nargs="*", default=list(JUDGES), help="simulated judges")
+    parser.add_argument("--budgets", nargs="*", type=int, default=list(BUDGETS), help="calls a query")
+    parser.add_argument("--queries", type=int, default=QUERIES, help="queries a collection at most")
+    parser.add_argument("--world", type=int, default=WORLD_LEAVES, help="leaves of the synthetic world, 0 for none")
+    parser.add_argument("--part", choices=("all", "even", "odd"), default="odd", help="which half of the queries")
+    parser.add_argument("--no-ablations", action="store_true", help="leave the ablations out")
+    asked = parser.parse_args()
+    page = asyncio.run(
+        run_suite(
+            asked.out,
+            collections=asked.collections,
+            judges=asked.judges,
+            budgets=asked.budgets,
+            queries=asked.queries,
+            world_leaves=asked.world,
+            part=asked.part,
+            ablations=not asked.no_ablations,
+        )
+    )
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
