@@ -45,7 +45,7 @@ def draw_health(health: Health, tree: SemanticTree) -> Iterator[RenderableType]:
     table.add_row("texts", f"{_spread(health.text_length)} characters; titles {_spread(health.title_length)}")
     table.add_row("titles", f"{count(health.untitled, 'node')} without, {health.equal_titles:,} said twice")
     table.add_row("written by", ", ".join(f"{who} {number:,}" for who, number in health.written_by.items()) or "nobody")
-    table.add_row("second homes", count(health.second_homes, "leaf") + " under two parents")
+    table.add_row("second homes", f"{health.second_homes:,} leaves stand under two parents")
     table.add_row("lost text", f"{health.orphaned_characters:,} characters of documents stand in no passage")
     table.add_row("confusable", f"{health.confusable:.1%} of the leaves lie nearer to a sibling of their cluster")
     yield table
@@ -65,9 +65,7 @@ def _levels(health: Health) -> Text:
     most = max(health.level_sizes, default=1)
     for depth, size in enumerate(health.level_sizes):
         bar = "█" * max(1, round(BAR * size / most))
-        picture.append(f"{'level ' + str(depth):<10}").append(f"{size:>9,}  ", style="cyan").append(
-            f"{bar}\n", style="green"
-        )
+        picture.append(f"level {depth:<4}").append(f"{size:>9,}  ", style="cyan").append(f"{bar}\n", style="green")
     return picture
 
 
@@ -76,6 +74,6 @@ def _spread(spread: Spread) -> str:
 
 
 def _singles(health: Health) -> str:
-    return (
-        f"{count(health.single_children, 'node')} with one child" if health.single_children else "no node has one child"
-    )
+    if not health.single_children:
+        return "no node has one child"
+    return f"{count(health.single_children, 'node')} with one child"

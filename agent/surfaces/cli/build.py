@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from branchwise.tree_builder.config import BuildConfig
 
 AGAIN = "Run the same command again: it continues, and buys nothing twice. The old index is as it was."
+INSTEAD = "Give --yes, or a limit: --max-calls, --max-tokens, --max-cost. build --dry-run tells the price."
 FORMATS = ".txt .md .rst .html .jsonl .csv, with [files] .pdf and Office; or a BEIR folder"
 
 Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE...", help=f"Folders and files: {FORMATS}.")]
@@ -116,7 +117,7 @@ def _update(terminal: Terminal, settings: Settings, change: Any, what: list[Any]
     asker = open_asker(settings, path)
     if asker is not None and not (yes or settings.is_limited):
         terminal.note(f"{asker.name} will write the touched branches anew: about one call a branch and level.")
-        if not terminal.confirm("Go on?"):
+        if not terminal.confirm("Go on?", instead=INSTEAD):
             raise InputError("Nothing was changed.", hint="--max-calls, --max-tokens and --max-cost set a limit.")
     terminal.say(_writer(settings), style="dim")
     with watch(terminal.err) as on_event:
@@ -147,7 +148,7 @@ def _agree(terminal: Terminal, settings: Settings, sources: list[Path], config: 
 
     for line in draw_estimate(estimate(sources, config, asker=open_asker(settings, None)), settings.model):
         terminal.note(line, style="")
-    if not terminal.confirm("Build?"):
+    if not terminal.confirm("Build?", instead=INSTEAD):
         raise InputError("Nothing was built.", hint="--max-calls, --max-tokens and --max-cost set a limit.")
 
 

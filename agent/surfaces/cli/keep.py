@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     command(app, "backup", INDEX)(backup)
     command(app, "restore", INDEX)(restore)
     command(app, "repair", INDEX)(repair)
-    command(app, "reembed", INDEX | EMBEDDER)(reembed)
+    command(app, "reembed", {**INDEX, **EMBEDDER})(reembed)
 
 
 def doctor(terminal: Terminal, settings: Settings) -> None:

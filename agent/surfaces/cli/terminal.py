@@ -53,11 +53,13 @@ class Terminal:
         if self.json:
             sys.stdout.write(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
 
-    def confirm(self, question: str) -> bool:
-        """Ask before something that cannot be undone or costs money. Raises InputError where nobody can answer."""
+    def confirm(self, question: str, *, instead: str = "Give --yes.") -> bool:
+        """Ask before something that cannot be undone or costs money.
+
+        Raises InputError where nobody can answer; `instead` then says what to give in advance.
+        """
         if self.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-            hint = "Give --yes, or a limit such as --max-calls; --dry-run tells the price."
-            raise InputError(f"This must be confirmed, and nobody is here to answer: {question}", hint=hint)
+            raise InputError(f"This must be confirmed, and nobody is here to answer: {question}", hint=instead)
         self.err.print(f"{question} [y/N] ", end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
