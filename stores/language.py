@@ -132,7 +132,7 @@ def detect_language(texts: Sequence[str]) -> str:
     Only the twelve languages with a stop list can be found. Up to 300 texts, evenly spread, are read.
     """
     step = max(1, len(texts) // _SAMPLE)
-    words = [word for text in texts[::step][:_SAMPLE] for word in tokens(text[:2000])]
+    words = [word for text in texts[::step][:_SAMPLE] for word in tokens(text[:2000]) if len(word) > 1]
     if not words:
         return ""
     votes = {
