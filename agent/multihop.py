@@ -34,7 +34,9 @@ NAMES = 12
 BRIDGES = 3
 """How many bridges are searched for."""
 SECOND_HAND = 0.95
-"""What a hit of the second hop is worth, as a share of the score of the passage that led to it."""
+"""What the best hit of a further search is worth, as a share of the score of the passage that led to it."""
+LEAST_TOP = 0.5
+"""A further search whose best hit scores less than this is not lifted to the source's height: it found little."""
 
 _NAME = re.compile(r"[^\W_a-z][\w'’.-]*(?:\s+(?:(?:of|the|de|and|&|in|van|von|da|do)\s+)?[^\W_a-z][\w'’.-]*)*")
 
@@ -84,12 +86,13 @@ async def search_in_hops(
     first = await engine.search(question, k=k, budget=purse.take(1 / 2 if second else 1), meter=spent)
     purse.pay(first)
     parts = [(1.0, first)]
+    top = first.hits[0].score if first.hits else 1.0
     asked = first.rewrite.sub_questions if first.rewrite else ()
-    parts += [(SECOND_HAND, found) for found in await _search_each(engine, question, asked, k, purse)]
+    parts += [(_weight(top, result), result) for result in await _search_each(engine, question, asked, k, purse)]
     if second and first.hits:
         bridges = await asyncio.to_thread(find_bridges, alone, first.hits, engine.index.lexical)
         found = await _search_each(engine, question, [bridge.question for bridge in bridges], k, purse)
-        parts += [(SECOND_HAND * bridge.source.score, result) for bridge, result in zip(bridges, found, strict=True)]
+        parts += [(_weight(b.source.score, result), result) for b, result in zip(bridges, found, strict=True)]
     return replace(merge(first, parts, k=k), usage=spent.spent)
 
 
@@ -134,6 +137,12 @@ def merge(first: SearchResult, parts: Iterable[tuple[float, SearchResult]], *, k
         stopped="budget" if partial else first.stopped,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _weight(source: float, result: SearchResult) -> float:
+    """What the scores of a further search count: its best hit comes just below its source."""
+    top = max((hit.score for hit in result.hits), default=1.0)
+    return SECOND_HAND * source / max(top, LEAST_TOP)
 
 
 async def _search_each(
