@@ -173,14 +173,15 @@ class View:
         times = Counter(node_id for slate in state.slates for node_id in slate.node_ids)
         noise = state.judge["leaf"][0] * np.sqrt(shape(theta))
         level = max(GOOD, float(theta[0])) if len(theta) else GOOD
+        junk = min(float(np.median(theta)), level / 2) if len(theta) else 0.0
         return cls(
             judged=tuple(leaf for leaf, _ in known),
             theta=theta,
             times=np.array([times[leaf] for leaf, _ in known]),
-            doubt=gain.worth_of_rescoring(theta, sd, noise, k) if len(theta) else theta,
+            doubt=gain.worth_of_rescoring(theta, sd, noise, k, junk=junk, level=level) if len(theta) else theta,
             unread=unread_leaves(state),
             level=level,
-            junk=min(float(np.median(theta)), level / 2) if len(theta) else 0.0,
+            junk=junk,
             find=gain.worth_of_find(theta, k, level=level),
         )
 

@@ -51,12 +51,13 @@ def worth_of_finds(find: float, expected: float, *, pending: float = 0.0) -> flo
     return float(FINDS * find * (np.exp(-pending / FINDS) - np.exp(-(pending + expected) / FINDS)))
 
 
-def worth_of_rescoring(theta: Floats, sd: Floats, noise: Floats, k: int) -> Floats:
+def worth_of_rescoring(theta: Floats, sd: Floats, noise: Floats, k: int, *, junk: float, level: float) -> Floats:
     """What one more score of each ranked node would add, shape (n,): expected improvement over every rank.
 
     `theta` (n,) sorted from best to worst, `sd` their standard deviations, `noise` that of a further score. Moving up
     past rank r gains what rank r is worth above the next times the difference (the knowledge gradient of every
-    threshold, summed; the node's own rank is no threshold).
+    threshold, summed; the node's own rank is no threshold). The order among what scores no better than `junk` is worth
+    nothing, that among what is as good as `level` counts whole.
     """
     moved = sd**2 / np.sqrt(sd**2 + noise**2)
     top = theta[:k]
@@ -64,6 +65,8 @@ def worth_of_rescoring(theta: Floats, sd: Floats, noise: Floats, k: int) -> Floa
     density = np.exp(-0.5 * z**2) * 0.3989422804014327
     improvement = moved[:, None] * (density - z * _upper_tail(z))
     improvement[np.arange(len(top)), np.arange(len(top))] = 0.0
+    good = np.clip((theta - junk) / (level - junk), 0.0, 1.0)
+    improvement *= np.maximum(good[:, None], good[None, : len(top)])
     return np.asarray(improvement @ steps(k)[: len(top)], dtype=np.float64)
 
 
