@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import runpy
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from branchwise.prompts.vllm_chat import VllmChat
+
 # Before vLLM is imported anywhere: one gigabyte of KV cache is plenty here, and nothing may be fetched or reported.
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_CPU_KVCACHE_SPACE="1")
 START_SECONDS = 300
@@ -26,6 +29,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("vllm", reason="vLLM is not installed here; run .ci/vllm")
     make = runpy.run_path(str(Path(__file__).with_name("tiny_model.py")))["make_tiny_model"]
     return Path(make(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="session")
+def model(tiny_model: Path) -> Iterator[VllmChat]:
+    """The tiny model in this process; one engine for the session."""
+    chat = VllmChat(tiny_model)
+    yield chat
+    asyncio.run(chat.aclose())
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from branchwise.prompts import vllm_chat
 from branchwise.prompts.ask import PromptTooLong
 from branchwise.prompts.model import ChatModel, Message, Request
 from branchwise.prompts.vllm_chat import VllmChat
@@ -22,14 +22,6 @@ SCHEMA = {
     "required": ["relevant", "kind"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path) -> Iterator[VllmChat]:
-    """The tiny model in this process; one engine for all tests of this module."""
-    chat = VllmChat(tiny_model, dtype="float32", max_num_seqs=8, enforce_eager=True)
-    yield chat
-    asyncio.run(chat.aclose())
 
 
 def ask(text: str, **settings: Any) -> Request:
@@ -69,13 +61,13 @@ async def test_logprobs_name_the_alternatives(model: VllmChat) -> None:
 async def test_calls_made_together_travel_together(model: VllmChat, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 calls at once cost the engine few batches, each call gets its own reply, and the loop stays free."""
     sizes: list[int] = []
-    generate = model._generate
+    generate = vllm_chat.generate
 
     def count(engine: Any, requests: list[Request]) -> Any:
         sizes.append(len(requests))
         return generate(engine, requests)
 
-    monkeypatch.setattr(model, "_generate", count)
+    monkeypatch.setattr(vllm_chat, "generate", count)
     alone = [(await model.complete(ask(f"number {n}", max_tokens=8))).text for n in range(4)]
     sizes.clear()
     beats = 0
@@ -143,8 +135,12 @@ def test_a_folder_without_a_model_is_the_callers_mistake(tmp_path: Path) -> None
         VllmChat(tmp_path)
 
 
-async def test_a_closed_model_says_so(model: VllmChat) -> None:
-    """After aclose a call fails with a sentence instead of hanging. Last in this module: the engine is gone then."""
-    await model.aclose()
+async def test_a_closed_model_says_so(model: VllmChat, tiny_model: Path) -> None:
+    """The same model opened twice is loaded once; closing one of the two leaves the other at work."""
+    other = VllmChat(tiny_model)
+    assert other._engine is model._engine
+    await other.aclose()
+    await other.aclose()
     with pytest.raises(ModelUnavailable, match="closed"):
-        await model.complete(ask("hello"))
+        await other.complete(ask("hello"))
+    assert (await model.complete(ask("hello", max_tokens=2))).usage.output_tokens == 2

@@ -22,7 +22,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
 from starlette.exceptions import HTTPException
 
-from branchwise.agent.surfaces.server import openai_api
+from branchwise.agent.surfaces.server import openai_api, uploads
 from branchwise.agent.surfaces.server.desk import ClientGone, Desk, unless_gone
 from branchwise.agent.surfaces.server.events import Run
 from branchwise.agent.surfaces.server.gate import Busy, Gate
@@ -90,6 +90,8 @@ def create_app(
     app.state.limits = limits
     app.include_router(router)
     app.include_router(openai_api.router)
+    if limits.max_upload:
+        app.include_router(uploads.router)
     app.add_exception_handler(BranchwiseError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)

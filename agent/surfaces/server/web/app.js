@@ -130,9 +130,9 @@ function redraw() {
 
 function announce(state) {
   const done = shown.answer;
-  const reasons = { decided: "decided", exhausted: "everything was read", budget: "the budget ended it" };
+  const reasons = { decided: "decided", exhausted: "everything was read", budget: "ended early" };
   $("status").textContent = done
-    ? `${plural(state.slates, "slate")} judged; ${reasons[state.stopped?.reason] ?? ""}`
+    ? `${plural(state.judged, "slate")} judged; ${reasons[state.stopped?.reason] ?? ""}`
     : state.slates ? `slate ${state.slates}: ${plural(state.judging.size, "candidate")} before the judge` : "";
 }
 

@@ -55,7 +55,8 @@ export class Evidence {
     return this.#card(citation.passage_id, { "data-number": citation.number },
       h("div", { class: "head" }, h("span", { class: "number" }, `[${citation.number}]`), h("h3", {}, citation.title || citation.doc_id)),
       h("blockquote", {}, citation.quote),
-      h("div", { class: "act" }, ...this.#acts(citation, hit), h("span", { class: "score" }, place(citation))),
+      h("p", { class: "way" }, place(citation)),
+      h("div", { class: "act" }, ...this.#acts(citation, hit)),
     );
   }
 
@@ -101,4 +102,4 @@ export class Evidence {
   }
 }
 
-const place = ({ page, start, end }) => `${page ? `page ${page}, ` : ""}${start.toLocaleString("en")}–${end.toLocaleString("en")}`;
+const place = ({ page, start, end }) => `${page ? `page ${page}, ` : ""}characters ${start.toLocaleString("en")} to ${end.toLocaleString("en")}`;

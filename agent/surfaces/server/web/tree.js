@@ -6,7 +6,7 @@ const SHOWN = 6; // children of a branch that are shown at once, unless they mat
 
 /** The tree after the given events: a pure function, so that any step can be looked at again. */
 export function reduce(events) {
-  const state = { nodes: new Map(), scores: new Map(), opened: new Set(), judging: new Map(), hits: new Map(), cited: new Map(), seen: new Set(), asked: new Map(), stopped: null, slates: 0 };
+  const state = { nodes: new Map(), scores: new Map(), opened: new Set(), judging: new Map(), hits: new Map(), cited: new Map(), seen: new Set(), asked: new Map(), stopped: null, slates: 0, judged: 0 };
   for (const { kind, payload } of events) {
     for (const [id, label] of Object.entries(payload.labels ?? {})) state.nodes.set(id, label);
     STEPS[kind]?.(state, payload);
@@ -25,6 +25,7 @@ const STEPS = {
     }
   },
   judged(state, { slate, scores, reasons, weak }) {
+    state.judged += 1;
     for (const [id, at] of state.judging) if (at === slate) state.judging.delete(id);
     for (const [id, local] of Object.entries(scores)) {
       if (local === null) continue;
@@ -103,13 +104,14 @@ function* rows(state, view) {
   function* below(parent, depth, guides) {
     const family = [...(children.get(parent) ?? [])].sort((a, b) => (state.hits.get(a)?.rank ?? 1e9) - (state.hits.get(b)?.rank ?? 1e9) || bestBelow(b) - bestBelow(a) || (a < b ? -1 : 1));
     const all = view.unfolded.has(parent);
+    const names = [parent, ...family].map((id) => state.nodes.get(id)?.title ?? "");
     const visible = family.filter((id, at) => all || at < SHOWN || matters(id));
     const hidden = family.length - visible.length;
     for (const [at, id] of visible.entries()) {
       const open = children.has(id) && !view.folded.has(id);
       const last = at === visible.length - 1 && !hidden;
       const lines = depth ? [...guides, !last] : []; // one for each level: does its line go on below this row?
-      yield { id, depth, open, inner: children.has(id), position: at + 1, size: family.length, lines };
+      yield { id, depth, open, inner: children.has(id), position: at + 1, size: family.length, lines, names };
       if (open) yield* below(id, depth + 1, lines);
     }
     if (hidden) yield { more: hidden, depth, parent, lines: [...guides, false] };
@@ -180,7 +182,7 @@ export class TreeView {
     return row;
   }
 
-  #node({ id, depth, open, inner, position, size, lines }, active) {
+  #node({ id, depth, open, inner, position, size, lines, names }, active) {
     const node = this.state.nodes.get(id);
     const own = this.state.scores.get(id) ?? {};
     const state = stateOf(this.state, id);
@@ -191,7 +193,7 @@ export class TreeView {
       class: `row node${this.lit.has(id) ? " lit" : ""}`, role: "treeitem", tabindex: active ? 0 : -1, "aria-level": depth + 1, "aria-posinset": position, "aria-setsize": size,
       "aria-expanded": inner ? String(open) : null, "aria-selected": String(this.view.selected === id), "aria-label": spoken, title: name, "data-id": id, "data-state": state, "data-root": depth === 0,
       onclick: () => this.select(id, { focus: true }), ondblclick: () => this.#fold(id, open),
-    }, ...guides(lines), glyph(state), h("span", { class: "label" }, h("span", { class: "name" }, shorten(name)), h("span", { class: "count" }, note)), bars(own));
+    }, ...guides(lines), glyph(state), h("span", { class: "label" }, h("span", { class: "name" }, shorten(name, names)), h("span", { class: "count" }, note)), bars(own));
     row.style.setProperty("--depth", depth);
     return row;
   }
@@ -231,14 +233,14 @@ export class TreeView {
     if (!node) return;
     const own = this.state.scores.get(id) ?? {};
     const figure = (kind, value) => h("span", {}, h("span", { class: `dot ${kind}` }), `${kind} `, h("b", {}, score(value)));
-    $("detail").replaceChildren(
+    $("detail").replaceChildren(...[
       h("h3", {}, node.title || "All documents"),
       h("div", { class: "scores" }, figure("local", own.local), figure("calibrated", own.calibrated), figure("path", own.path), own.sd === undefined ? null : h("span", { class: "quiet" }, `± ${score(own.sd)}`)),
       h("p", {}, story(this.state, id)),
       own.reason ? h("p", {}, h("b", {}, "The judge: "), own.reason) : null,
       own.weak ? h("p", { class: "quiet" }, "The model failed here; the embedded judge stood in.") : null,
       node.leaf && node.text ? h("p", { class: "quiet" }, node.text) : null,
-    );
+    ].filter(Boolean));
   }
 }
 
@@ -252,13 +254,18 @@ function guides(lines) {
   });
 }
 
-/** Of a name in dots or slashes, too long for a row, the end: the beginning is what its neighbours share. */
-function shorten(name) {
-  if (/\s/.test(name) || name.length <= 34) return name;
-  const parts = name.split(/(?<=[./\\:])/);
+const SEAMS = /(?<=[./\\:])|(?<= [-–—>›|] )|(?<=: )/;
+
+/** A name too long for a row, cut from the left: what it shares with its parent and siblings goes first. */
+function shorten(name, family) {
+  if (name.length <= 38) return name;
+  const parts = name.split(SEAMS);
   let kept = parts.pop();
-  while (parts.length && kept.length + parts.at(-1).length <= 32) kept = parts.pop() + kept;
-  return parts.length ? `…${kept}` : name;
+  const [parent, ...siblings] = family;
+  const others = /\s/.test(name) ? [parent] : [parent, ...siblings.filter((other) => other !== name)];
+  const shared = (tail) => others.some((other) => other.startsWith(name.slice(0, name.length - tail.length)));
+  while (parts.length && (!shared(kept) || kept.length < 8) && kept.length + parts.at(-1).length <= 60) kept = parts.pop() + kept;
+  return parts.length && shared(kept) ? `… ${kept}` : name;
 }
 
 function bars(own) {
