@@ -15,15 +15,17 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from branchwise.agent.rewrite import stand_alone
 from branchwise.agent.words import content_words
 from branchwise.prompts.budget import Meter
 from branchwise.stores.language import tokens
-from branchwise.stores.records import Budget, Hit, Judgement, Question, SearchResult
+from branchwise.stores.records import Budget, Event, Hit, Judgement, Question, SearchResult
 
 if TYPE_CHECKING:
+    from branchwise.agent.search.trace import OnEvent
     from branchwise.stores.index import Index
     from branchwise.stores.lexical import LexicalIndex
 
@@ -50,7 +52,13 @@ class Searches(Protocol):
         ...
 
     async def search(
-        self, question: Question, *, k: int = 10, budget: Budget | None = None, meter: Meter | None = None
+        self,
+        question: Question,
+        *,
+        k: int = 10,
+        budget: Budget | None = None,
+        on_event: OnEvent | None = None,
+        meter: Meter | None = None,
     ) -> SearchResult:
         """One search, its cost counted by `meter` too."""
         ...
@@ -72,42 +80,49 @@ async def search_in_hops(
     *,
     k: int = 10,
     budget: Budget | None = None,
+    on_event: OnEvent | None = None,
     meter: Meter | None = None,
     second: bool = True,
 ) -> SearchResult:
     """The best `k` passages of all hops together, within one budget.
 
+    The events of all searches come as one sequence, each with the number of its search ("search", from 0).
     `second=False` leaves the second hop out. The result is `partial` where any search was; its usage is that of all.
     Filters and exclusions hold in every hop. Raises what the engine raises.
     """
     spent = Meter(budget, parent=meter)
     purse = _Purse(spent)
+    relay = _Relay(on_event)
     alone = stand_alone(question)
-    first = await engine.search(question, k=k, budget=purse.take(1 / 2 if second else 1), meter=spent)
+    half = purse.take(1 / 2 if second else 1)
+    first = await engine.search(question, k=k, budget=half, on_event=relay.next_search(), meter=spent)
     purse.pay(first)
     parts = [(1.0, first)]
     top = first.hits[0].score if first.hits else 1.0
     asked = first.rewrite.sub_questions if first.rewrite else ()
-    parts += [(_weight(top, result), result) for result in await _search_each(engine, question, asked, k, purse)]
+    parts += [(_weight(top, result), result) for result in await _search_each(engine, question, asked, k, purse, relay)]
     if second and first.hits:
-        bridges = await asyncio.to_thread(find_bridges, alone, first.hits, engine.index.lexical)
-        found = await _search_each(engine, question, [bridge.question for bridge in bridges], k, purse)
+        bridges = await asyncio.to_thread(find_bridges, alone, first.hits, engine.index)
+        questions = [bridge.question for bridge in bridges]
+        found = await _search_each(engine, question, questions, k, purse, relay)
         parts += [(_weight(b.source.score, result), result) for b, result in zip(bridges, found, strict=True)]
     return replace(merge(first, parts, k=k), usage=spent.spent)
 
 
-def find_bridges(question: str, hits: Sequence[Hit], lexical: LexicalIndex) -> list[Bridge]:
+def find_bridges(question: str, hits: Sequence[Hit], index: Index) -> list[Bridge]:
     """The bridges most worth a search, best first, at most `BRIDGES`.
 
     A bridge is worth the share of its words' weight that the best other passage holds, times its source's score.
     """
     found: dict[str, Bridge] = {}
+    lexical = index.lexical
     for hit in hits[:SOURCES]:
         open_words = _left_open(question, hit, lexical)
         for name in _names(hit, question, lexical):
             query = " ".join((name, *open_words))
             weight = sum(map(lexical.idf, lexical.terms(query)))
-            held = max((score for _, score in lexical.top(query, 1)), default=0.0)
+            own = index.tree.leaf_row[hit.node_id]
+            held = max((score for row, score in lexical.top(query, 2) if row != own), default=0.0)
             worth = hit.score * min(1.0, held / weight) if weight else 0.0
             if worth and (name not in found or worth > found[name].worth):
                 found[name] = Bridge(name=name, question=query, source=hit, worth=worth)
@@ -119,11 +134,11 @@ def merge(first: SearchResult, parts: Iterable[tuple[float, SearchResult]], *, k
     best: dict[str, Hit] = {}
     judgements: list[Judgement] = []
     notes: list[str] = []
-    partial = False
+    cut_short = False
     for weight, result in parts:
         judgements += result.judgements
         notes += result.notes
-        partial = partial or result.partial
+        cut_short = cut_short or result.partial
         for hit in result.hits:
             score = weight * hit.score
             if hit.node_id not in best or score > best[hit.node_id].score:
@@ -133,8 +148,8 @@ def merge(first: SearchResult, parts: Iterable[tuple[float, SearchResult]], *, k
         first,
         hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(ordered, 1)),
         judgements=tuple(judgements),
-        partial=partial,
-        stopped="budget" if partial else first.stopped,
+        partial=cut_short,
+        stopped="budget" if cut_short else first.stopped,
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -146,16 +161,38 @@ def _weight(source: float, result: SearchResult) -> float:
 
 
 async def _search_each(
-    engine: Searches, question: Question, texts: Sequence[str], k: int, purse: _Purse
+    engine: Searches, question: Question, texts: Sequence[str], k: int, purse: _Purse, relay: _Relay
 ) -> list[SearchResult]:
     """A search for each text, side by side, each with an equal part of what is left."""
     # A judge must know what the passage is for; only the user's words say so, never a document's.
     relevance = question.relevance or f"A passage is relevant if it helps to answer: {stand_alone(question)}"
     wanted = [replace(question, text=text, history=(), relevance=relevance) for text in texts]
     budget = purse.take(1 / max(1, len(wanted)))
-    found = await asyncio.gather(*(engine.search(one, k=k, budget=budget, meter=purse.meter) for one in wanted))
+    searches = [
+        engine.search(one, k=k, budget=budget, on_event=relay.next_search(), meter=purse.meter) for one in wanted
+    ]
+    found = await asyncio.gather(*searches)
     purse.pay(*found)
     return found
+
+
+class _Relay:
+    """Makes one sequence of the events of many searches."""
+
+    def __init__(self, on_event: OnEvent | None) -> None:
+        self._on_event = on_event
+        self._searches = 0
+        self._events = 0
+
+    def next_search(self) -> OnEvent | None:
+        """The listener of one more search; None where nobody listens."""
+        number, self._searches = self._searches, self._searches + 1
+        return partial(self._pass_on, number) if self._on_event else None
+
+    def _pass_on(self, search: int, event: Event) -> None:
+        if self._on_event:
+            self._on_event(replace(event, seq=self._events, payload={**event.payload, "search": search}))
+            self._events += 1
 
 
 class _Purse:

@@ -36,7 +36,7 @@ from branchwise.agent.search.seeds import Prior, make_prior
 from branchwise.stores.embedding import Embedder, FloatMatrix, make_embedder
 from branchwise.stores.index import Index
 from branchwise.stores.lexical import LexicalIndex
-from branchwise.stores.records import Question, Rewrite, SearchResult
+from branchwise.stores.records import Budget, Question, Rewrite, SearchResult
 
 Row = dict[str, Any]
 
@@ -75,6 +75,7 @@ async def measure_hops(dataset: Dataset, half: str, work: Path) -> Iterator[Row]
     ways: Mapping[str, Callable[[Question], Any]] = {
         "one search": lambda question: engine.search(question, k=20),
         "two hops": lambda question: search_in_hops(engine, question, k=20),
+        "two hops, 4 slates": lambda question: search_in_hops(engine, question, k=20, budget=Budget(max_calls=4)),
     }
     rows = []
     for way, search in ways.items():

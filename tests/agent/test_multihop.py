@@ -11,7 +11,7 @@ from branchwise.agent.facade import build
 from branchwise.agent.multihop import BRIDGES, find_bridges, merge, search_in_hops
 from branchwise.prompts.budget import Meter
 from branchwise.stores.index import Index
-from branchwise.stores.records import Budget, Document, Question, Rewrite, SearchResult, Usage
+from branchwise.stores.records import Budget, Document, Event, Question, Rewrite, SearchResult, Usage
 
 TEXTS = {
     "Kasper": "Kasper Schmeichel is a Danish goalkeeper. He is the son of Peter Bolesław, himself a sportsman.",
@@ -59,13 +59,13 @@ async def test_without_the_second_hop_it_is_one_search(index: Index) -> None:
 async def test_bridges_are_names_the_question_does_not_hold(index: Index) -> None:
     """What is looked for is a new name with what its passage leaves open, and few of them."""
     hits = (await Engine(index).search(QUESTION, k=4)).hits
-    bridges = find_bridges(QUESTION.text, hits, index.lexical)
+    bridges = find_bridges(QUESTION.text, hits, index)
     assert 0 < len(bridges) <= BRIDGES
     assert "Peter Bolesław" in {bridge.name for bridge in bridges}
     assert all("Kasper" not in bridge.name for bridge in bridges)
     father = next(bridge for bridge in bridges if bridge.name == "Peter Bolesław")
     assert {"voted", "1992"} <= set(father.question.split())
-    assert find_bridges(QUESTION.text, [], index.lexical) == []
+    assert find_bridges(QUESTION.text, [], index) == []
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 3, 7])
@@ -95,6 +95,16 @@ async def test_sub_questions_are_searched_and_merged(index: Index) -> None:
     """What only a sub-question finds is among the hits."""
     engine = Engine(index, rewriter=_Splits())
     assert "eels" in ids(await search_in_hops(engine, QUESTION, k=4, second=False))[:2]
+
+
+async def test_the_events_of_all_hops_are_one_sequence(index: Index) -> None:
+    """Numbers run from 0 without gaps over all searches, and each event names its search."""
+    events: list[Event] = []
+    await search_in_hops(Engine(index), QUESTION, k=4, on_event=events.append)
+    assert [event.seq for event in events] == list(range(len(events)))
+    searches = [event.payload["search"] for event in events if event.kind == "question"]
+    assert searches == list(range(len(searches)))
+    assert len(searches) > 1
 
 
 async def test_merging_keeps_each_passage_once_at_its_best(index: Index) -> None:

@@ -35,6 +35,6 @@ def test_hops_reader_and_retriever_are_measured(
     for what in ("hops", "reader", "retriever"):
         main([what, data, "--work", str(tmp_path), *(["--foreign", data] if what == "reader" else [])])
     rows = _rows(capsys)
-    assert {row["way"] for row in rows if "way" in row} == {"one search", "two hops"}
+    assert {row["way"] for row in rows if "way" in row} == {"one search", "two hops", "two hops, 4 slates"}
     assert all(row["verified"] == 1.0 for row in rows if "verified" in row)
     assert (tmp_path / "adi" / "manifest.json").exists()
