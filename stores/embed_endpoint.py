@@ -148,6 +148,8 @@ class EndpointEmbedder:
             raise ModelUnavailable(
                 f"{self.name} cannot be reached: {error}", hint="Is the server running, and --base-url right?"
             ) from error
+        except ValueError as error:  # a body that is no JSON, or JSON without data, passes the client as this
+            raise ModelRefused(f"{self.name} did not answer with embeddings.") from error
         return self._matrix(reply, len(texts))
 
     def _told(self, text: str) -> str:
