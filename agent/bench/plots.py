@@ -120,7 +120,7 @@ def _curves(axes: Any, group: Group, key: str, label: str) -> None:
     axes.set_xlabel(label)
     axes.set_ylabel(METRIC)
     axes.set_xlim(left=0)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.02)
 
 
 def _spent(run: Run, key: str) -> float:

@@ -91,6 +91,7 @@ def _sections(found: Sequence[Group], runs: Sequence[Run]) -> list[tuple[str, li
         return [table for group in found if (table := make(group)) is not None]
 
     sections = [
+        ("Overview", [table for table in [tables.overview(found)] if table is not None]),
         ("Quality at equal budgets", each(tables.quality)),
         ("Where ours does not win", [tables.not_won(found)]),
         ("What each part is worth", each(tables.ablations)),
@@ -98,6 +99,7 @@ def _sections(found: Sequence[Group], runs: Sequence[Run]) -> list[tuple[str, li
         ("Where gold was lost", each(tables.losses)),
         ("What the judge's scores mean", []),
         ("Cost and time", each(tables.costs)),
+        ("Methods", [_methods(found)]),
         ("Failures", [table for table in [tables.failures(runs)] if table is not None]),
     ]
     with_plots = ("What the judge's scores mean",)
@@ -119,11 +121,15 @@ def _preface(found: Sequence[Group], command: str) -> list[str]:
         "A query that failed or is missing counts as zero. Metrics by ir-measures; p values by a paired randomisation "
         "test with 10,000 rounds, intervals by the bootstrap."
     )
-    methods = dict.fromkeys(run.spec.method for group in found for run in (*group.free, *group.runs))
-    lines.append("Methods: " + "; ".join(f"{name}: {METHODS[name].what}" for name in methods if name in METHODS) + ".")
     if command:
         lines.append(f"Made by: {command}")
     return lines
+
+
+def _methods(found: Sequence[Group]) -> Table:
+    names = dict.fromkeys(run.spec.method for group in found for run in (*group.free, *group.runs))
+    rows = [[name, METHODS[name].what] for name in names if name in METHODS]
+    return Table(caption="What was run", head=["method", "what it does"], rows=rows)
 
 
 def _links(runs: Iterable[Run], folder: Path) -> list[str]:

@@ -34,6 +34,8 @@ JUDGES = ("frontier", "flash", "32b")
 BUDGETS = (5, 10, 20, 40)
 ABLATION_JUDGES = ("frontier", "flash")
 ABLATION_BUDGETS = (10, 20)
+ABLATED = tuple(f"branchwise-no-{part}" for part in ABLATIONS)
+METHODS_REPORTED = (*BASELINES, "branchwise", *ABLATED)
 WORLD_LEAVES = 20_000
 QUERIES = 100
 """Queries of a collection at most, drawn from its odd half by seed 0."""
@@ -55,13 +57,13 @@ async def run_suite(
     queries: int = QUERIES,
     world_leaves: int = WORLD_LEAVES,
     part: str = "odd",
-    ablations: bool = True,
+    methods: Sequence[str] = METHODS_REPORTED,
 ) -> Path:
     """Run everything that is not yet in `out`, and write the report; its path."""
     runs: list[Run] = []
     async for bench in _benches(out, collections, world_leaves):
         bench.dataset = choose_queries(bench.dataset, part=part, limit=queries)
-        for method, judge, calls in _plan(judges, budgets, ablations):
+        for method, judge, calls in _plan(judges, budgets, methods):
             made = make_judges(bench, simulate=judge)
             budget = Budget(max_calls=calls)
             folder = out / spec_of(bench, METHODS[method], made, budget, part=part, seed=0).name
@@ -76,16 +78,16 @@ async def run_suite(
     return write_report(runs, out, command=command.strip())
 
 
-def _plan(judges: Sequence[str], budgets: Sequence[int], ablations: bool) -> Iterator[tuple[str, str, int]]:
-    """Method, judge and calls of every run; what asks no judge is run once."""
-    for name in (*BASELINES, "branchwise"):
-        for judge in judges if METHODS[name].judged else judges[:1]:
-            for calls in budgets if METHODS[name].judged else (0,):
+def _plan(judges: Sequence[str], budgets: Sequence[int], methods: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    """Method, judge and calls of every run: once without a judge, ablations under fewer judges and budgets."""
+    for name in methods:
+        ablated = name in ABLATED
+        if not METHODS[name].judged:
+            yield name, judges[0], 0
+            continue
+        for judge in (judge for judge in judges if not ablated or judge in ABLATION_JUDGES):
+            for calls in (calls for calls in budgets if not ablated or calls in ABLATION_BUDGETS):
                 yield name, judge, calls
-    for part in ABLATIONS if ablations else ():
-        for judge in (judge for judge in judges if judge in ABLATION_JUDGES):
-            for calls in (calls for calls in budgets if calls in ABLATION_BUDGETS):
-                yield f"branchwise-no-{part}", judge, calls
 
 
 async def _benches(out: Path, collections: Sequence[str], world_leaves: int) -> AsyncIterator[Bench]:
@@ -114,7 +116,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=QUERIES, help="queries a collection at most")
     parser.add_argument("--world", type=int, default=WORLD_LEAVES, help="leaves of the synthetic world, 0 for none")
     parser.add_argument("--part", choices=("all", "even", "odd"), default="odd", help="which half of the queries")
-    parser.add_argument("--no-ablations", action="store_true", help="leave the ablations out")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS_REPORTED), help="methods to run and report")
     asked = parser.parse_args()
     page = asyncio.run(
         run_suite(
@@ -125,7 +127,7 @@ def main() -> None:
             queries=asked.queries,
             world_leaves=asked.world,
             part=asked.part,
-            ablations=not asked.no_ablations,
+            methods=asked.methods,
         )
     )
     print(page)

@@ -93,6 +93,45 @@ def calls_of(run: Run) -> int | None:
     return None if limit is None else int(limit)
 
 
+def overview(all_groups: Sequence[Group]) -> Table | None:
+    """Mean nDCG@10 over the collections, each counting the same, by judge and budget; the best of a column stands out.
+
+    A method that lacks a run in a collection has no mean there. None for a single collection.
+    """
+    judges = list(dict.fromkeys(group.judge for group in all_groups if group.runs))
+    if len({(group.dataset, group.part) for group in all_groups}) < 2 or not judges:
+        return None
+    columns = [
+        (judge, calls)
+        for judge in judges
+        for calls in sorted({calls for group in all_groups if group.judge == judge for calls in group.budgets})
+    ]
+    methods = dict.fromkeys(name for group in all_groups for name in group.methods if name not in group.ablations)
+    means = {
+        (name, column): mean
+        for name in methods
+        for column in columns
+        if (mean := _mean_over([group for group in all_groups if group.judge == column[0]], name, column[1]))
+        is not None
+    }
+    strong = set()
+    for at, column in enumerate(columns, start=1):
+        known = {row: means[name, column] for row, name in enumerate(methods) if (name, column) in means}
+        strong |= {(row, at) for row, mean in known.items() if mean == max(known.values())}
+    cell = {key: f"{mean:.3f}" for key, mean in means.items()}
+    rows = [[name, *(cell.get((name, column), "") for column in columns)] for name in methods]
+    head = ["method", *(f"{judge.removeprefix('simulated:')}, {calls} calls" for judge, calls in columns)]
+    count = len({group.dataset for group in all_groups})
+    pretended = "simulated judges: " if all(judge.startswith("simulated") for judge in judges) else ""
+    caption = f"Mean {METRIC} over {count} collections ({pretended}{', '.join(judges)})"
+    return Table(caption=caption, head=head, rows=rows, strong=frozenset(strong))
+
+
+def _mean_over(here: Sequence[Group], name: str, calls: int) -> float | None:
+    found = [run.measured.mean[METRIC] for group in here if (run := group.find(name, calls)) is not None]
+    return sum(found) / len(found) if found and len(found) == len(here) else None
+
+
 def quality(group: Group) -> Table:
     """nDCG@10 and Recall@100 of every method but the ablations at every budget, with the calls really used."""
     methods = [name for name in group.methods if name not in group.ablations]
