@@ -26,6 +26,7 @@ from branchwise.stores.manifest import Manifest
 from branchwise.stores.records import Budget, Usage
 from branchwise.stores.replies import ReplyStore
 from branchwise.stores.staging import Staging
+from branchwise.tree_builder.checkpoint import embed_journaled
 from branchwise.tree_builder.cluster import FloatMatrix
 from branchwise.tree_builder.config import BuildConfig
 from branchwise.tree_builder.corpus import Corpus, Sources, corpus_hash, passage_text, read_corpus
@@ -103,7 +104,7 @@ async def build(
         texts = [passage_text(passage) for passage in corpus.passages]
         if embedder is None:
             embedder = await asyncio.to_thread(make_embedder, config.embedder, texts=texts, base_url=base_url)
-        rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, events)
+        rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, Path(index_path), events)
         table = await asyncio.to_thread(TermTable.count, texts)
         extractive = ExtractiveSummariser(table, embedder.embed_texts)
         with summarising(asker, extractive, Path(index_path), meter, limit) as summariser:
@@ -145,7 +146,7 @@ async def build(
 
 
 def embed_passages(
-    embedder: Embedder, texts: Sequence[str], given: FloatMatrix | None, events: EventStream
+    embedder: Embedder, texts: Sequence[str], given: FloatMatrix | None, index_path: Path, events: EventStream
 ) -> FloatMatrix:
     """The passages' vectors (n, d), float32 and unit: those given, or the embedder's."""
     if given is not None:
@@ -162,7 +163,9 @@ def embed_passages(
         done += count
         events.emit("embedded", done=done, total=len(texts))
 
-    return embedder.embed_texts(texts, progress=progress)
+    if embedder.name == "embedded":
+        return embedder.embed_texts(texts, progress=progress)
+    return embed_journaled(embedder, texts, index_path, progress)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from branchwise.stores.errors import InputError
 from branchwise.tree_builder.chunk import MAX_CHARS, MIN_CHARS
+from branchwise.tree_builder.duplicates import THRESHOLD
 
 TreeKind = Literal["auto", "bottom-up", "top-down", "hybrid"]
 Engine = Literal["local", "ray"]
@@ -22,8 +23,8 @@ class BuildConfig:
     """How an index is built; the defaults are for a folder of mixed documents read by any model.
 
     `max_children` is LATTICE's M (the paper uses 10-20): no node has more. `max_chars` and `min_chars` bound a passage
-    (characters; None keeps documents whole), `duplicate_similarity` is the share of shingles from which two passages
-    are one leaf (1: only equal texts, 0: never merged). `soft_membership` hangs a leaf under a second parent that fits
+    (characters; None keeps documents whole), `duplicate_similarity` is how alike two passages must be to
+    be one leaf (1: only equal texts, 0: never merged). `soft_membership` hangs a leaf under a second parent that fits
     nearly as well. `concurrency` is how many model calls are in flight at once. It and `engine` do not change the tree.
     """
 
@@ -34,7 +35,7 @@ class BuildConfig:
     embedder: str = "embedded"
     max_chars: int | None = MAX_CHARS
     min_chars: int = MIN_CHARS
-    duplicate_similarity: float = 0.9
+    duplicate_similarity: float = THRESHOLD
     title: str = ""
     concurrency: int = 8
     engine: Engine = "local"

@@ -25,17 +25,23 @@ class Graft:
         children: Mapping[str, Sequence[str]],
         vectors: FloatMatrix,
         row_of: Mapping[str, int],
+        homes: Mapping[str, str],
         *,
         max_children: int,
         seed: int,
         salt: str,
     ) -> None:
-        """Row `row_of[leaf]` of `vectors` is the leaf's; `salt` tells new ids from all that the index has ever used."""
+        """Row `row_of[leaf]` of `vectors` is the leaf's; `homes` names the first parent of leaves that have two.
+
+        `salt` tells new ids from all that the index has ever used.
+        """
         self.children = {node_id: list(below) for node_id, below in children.items()}
         self.parents: dict[str, list[str]] = {}
         for node_id, below in self.children.items():
             for child in below:
                 self.parents.setdefault(child, []).append(node_id)
+        for leaf, home in homes.items():
+            self.parents[leaf].sort(key=home.__ne__)
         self.made: set[str] = set()
         self.changed: dict[str, int] = {}
         self._vectors = vectors
@@ -95,7 +101,8 @@ class Graft:
             self._dirty.discard(deepest)
             self._settle(deepest)
         self._dirty.clear()
-        return Outline({node_id: tuple(below) for node_id, below in self.children.items()})
+        homes = {child: above[0] for child, above in self.parents.items() if len(above) > 1}
+        return Outline({node_id: tuple(below) for node_id, below in self.children.items()}, homes=homes)
 
     def _settle(self, node_id: str) -> None:
         below = self.children[node_id]
@@ -141,7 +148,7 @@ class Graft:
         return node_id
 
     def _merge(self, node_id: str) -> None:
-        """Give the children to the nearest sibling of the same kind; a cluster without one takes its parent's place."""
+        """Give the children to the nearest sibling of the same kind; an only child gives them to its parent."""
         parent = self.parents[node_id][0]
         kind = self.children[node_id][0] in self.children
         siblings = [
@@ -149,9 +156,12 @@ class Graft:
             for other in self.children[parent]
             if other != node_id and self.children[other] and (self.children[other][0] in self.children) == kind
         ]
+        if not siblings and len(self.children[parent]) == 1:
+            self._dissolve(node_id)
+            return
+        if not siblings and len(self.children[node_id]) == 1:  # a lone leaf among branches: any cluster will do
+            siblings = [other for other in self.clusters() if other != node_id]
         if not siblings:
-            if len(self.children[parent]) == 1:
-                self._dissolve(node_id)
             return
         nearest = siblings[int(np.argmax(self.centres(siblings) @ self.centres([node_id])[0]))]
         for child in self.children[node_id]:

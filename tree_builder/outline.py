@@ -38,11 +38,13 @@ class NodeSummary:
 class Outline:
     """Children of every inner node, the root's under "n:root"; leaves are named "p:" + passage id.
 
-    `written` holds the summaries that came with the shape (topics of a top-down build).
+    `written` holds the summaries that came with the shape (topics of a top-down build), `homes` the home of every leaf
+    where some have a second parent (soft membership).
     """
 
     children: Mapping[str, tuple[str, ...]]
     written: Mapping[str, NodeSummary] = field(default_factory=dict)
+    homes: Mapping[str, str] = field(default_factory=dict)
 
     def heights(self) -> dict[str, int]:
         """Edges from each inner node down to its farthest leaf, in an order in which children precede parents."""

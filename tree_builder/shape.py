@@ -15,7 +15,8 @@ from branchwise.tree_builder.config import BuildConfig, TreeKind
 from branchwise.tree_builder.corpus import group_of
 from branchwise.tree_builder.events import EventStream
 from branchwise.tree_builder.hybrid import hybrid
-from branchwise.tree_builder.outline import Outline, leaf_id
+from branchwise.tree_builder.membership import second_homes
+from branchwise.tree_builder.outline import ROOT, Outline, leaf_id
 from branchwise.tree_builder.summarise import Summariser
 from branchwise.tree_builder.top_down import Items, top_down
 
@@ -38,16 +39,32 @@ async def shape(
 
     `window` is the model's context in tokens, None where no model writes.
     """
+    outline = await _grow(passages, vectors, summariser, config, events, window)
+    if not config.soft_membership:
+        return outline
+    row_of = {leaf_id(passage.passage_id): row for row, passage in enumerate(passages)}
+    return await asyncio.to_thread(second_homes, outline, row_of, vectors, max_children=config.max_children)
+
+
+async def _grow(
+    passages: Sequence[Passage],
+    vectors: FloatMatrix,
+    summariser: Summariser,
+    config: BuildConfig,
+    events: EventStream,
+    window: int | None,
+) -> Outline:
     leaf_ids = [leaf_id(passage.passage_id) for passage in passages]
     documents = [group_of(passage) for passage in passages]
+    if len(leaf_ids) <= config.max_children:
+        return Outline({ROOT: tuple(leaf_ids)})
     kind = choose_kind(config.tree, documents, by_model=window is not None)
     limits = {"max_children": config.max_children, "seed": config.seed}
     if kind == "bottom-up":
         return await asyncio.to_thread(bottom_up, leaf_ids, vectors, documents, **limits)
     room = ROOM if window is None else window  # half of the window, at two characters a token at the least
     if kind == "top-down":
-        levels = await summariser.levels(passages) if len(passages) > config.max_children else []
-        items = Items(leaf_ids, levels, vectors)
+        items = Items(leaf_ids, await summariser.levels(passages), vectors)
         return await top_down(items, summariser, room=room, **limits)
     return await hybrid(
         passages,

@@ -1,4 +1,4 @@
-"""What an index holds, as an update needs it, and how it is made to forget. Tested by test_update.py of tree_builder."""
+"""What an index holds, as an update needs it, and how it is made to forget. Tested with tree_builder.update."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from branchwise.stores.index import Index
 from branchwise.stores.manifest import GENERATIONS, Manifest
 from branchwise.stores.records import Document, Passage
 from branchwise.stores.replies import ReplyStore
+from branchwise.tree_builder.checkpoint import forget_vectors
 from branchwise.tree_builder.cluster import FloatMatrix
+from branchwise.tree_builder.corpus import passage_text
 from branchwise.tree_builder.outline import NodeSummary, leaf_id
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Stored:
     passages: tuple[Passage, ...]
     vectors: FloatMatrix
     children: Mapping[str, tuple[str, ...]]
+    homes: Mapping[str, str]
     summaries: Mapping[str, NodeSummary]
     embedder: Embedder
 
@@ -42,6 +45,9 @@ def forget(index_path: Path, asker: Asker | None, old: Stored, gone: Sequence[Do
         if (summary := old.summaries.get(node_id)) is not None:
             texts += [summary.title, summary.text, *(part.text for part in summary.parts)]
     path = index_path / "replies.sqlite"
+    removed = {document.doc_id for document in gone}
+    lost = [passage_text(passage) for passage in old.passages if passage.doc_id in removed]
+    forget_vectors(index_path, old.embedder.fingerprint, lost)
     if asker is not None and asker.cache is not None:
         asker.cache.forget(*texts)
     if path.exists():
@@ -69,6 +75,7 @@ def read_stored(index_path: Path | str, chroma_url: str | None, embedder: Embedd
             passages=passages,
             vectors=np.array(index.leaf_matrix[rows]),
             children={node_id: tree.children(node_id) for node_id in tree.inner_ids},
+            homes={leaf: tree.parents(leaf)[0] for leaf in tree.leaf_ids if len(tree.parents(leaf)) > 1},
             summaries={
                 node_id: NodeSummary(title=node.title, text=node.text, parts=node.parts, written_by=node.written_by)
                 for node_id, node in nodes.items()

@@ -185,7 +185,7 @@ def shorten(text: str, length: int) -> str:
     if len(line) <= length:
         return line
     cut = line.rfind(" ", length // 2, length)
-    return line[: cut if cut > 0 else length - 1].rstrip(" ,;:.-") + "…"
+    return line[: cut if cut > 0 else length - 1].rstrip(" ,;:.-…") + "…"
 
 
 def _title(children: Sequence[ChildText], keywords: Sequence[str]) -> str:
@@ -206,6 +206,8 @@ def _shared_start(titles: Sequence[str]) -> str:
         if len(set(column)) > 1:
             break
         shared.append(column[0])
+        if column[0].endswith((",", ":")):  # what follows are key terms, not the works' common name
+            break
     while shared and not any(letter.isalnum() for letter in shared[-1]):
         shared.pop()
     return shorten(" ".join(shared).rstrip(" -:,;|/>"), LONGEST_TITLE // 2) if shared else ""

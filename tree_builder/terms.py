@@ -122,7 +122,7 @@ class TermTable:
         discounted: they name the passage, not the set.
         """
         share = profile.counts / max(profile.total, 1.0)
-        surprise = 0.5 * self.idf[profile.ids]
+        surprise = 0.5 * self.idf[profile.ids] + 0.01  # words that all share still name a set that has no others
         if company is not None and company.passages > profile.passages:
             places = np.searchsorted(company.ids, profile.ids)
             usual = company.counts[places] / max(company.total, 1.0)
@@ -144,5 +144,5 @@ class TermTable:
 
 
 def _names_something(token: str) -> bool:
-    """False for numbers and single Latin letters, which make poor names (ideographs are words)."""
-    return not token.isdigit() and (len(token) > 1 or not token.isascii())
+    """False for numbers and single characters, which make poor names (of ideographs, the pairs are counted)."""
+    return len(token) > 1 and not token.isdigit()

@@ -165,6 +165,7 @@ async def _carry_out(
         old.children,
         vectors,
         row_of,
+        old.homes,
         max_children=config.max_children,
         seed=config.seed,
         salt=f"generation {writer.staging.generation}",

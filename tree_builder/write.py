@@ -97,6 +97,8 @@ def tree_nodes(outline: Outline, passages: Collection[Passage], summaries: Mappi
     for node_id in outline.below_root():
         for child in outline.children[node_id]:
             homes.setdefault(child, []).append(node_id)
+    for leaf, home in outline.homes.items():
+        homes[leaf].sort(key=home.__ne__)
     leaves = [
         TreeNode(
             node_id=leaf_id(passage.passage_id),
