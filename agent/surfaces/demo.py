@@ -1,7 +1,7 @@
 """`branchwise demo`: real text that nobody here wrote, three questions that need more than keywords, every step shown.
 
 The corpus is the documentation inside the installed dependencies. Nothing is prepared but the questions: what is
-printed is what the search and the reader did just now. Tested in tests/surfaces/test_demo.py.
+printed is what the search and the reader did just now. Tested in tests/surfaces/terminal/test_demo.py.
 """
 
 from __future__ import annotations

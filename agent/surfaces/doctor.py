@@ -1,7 +1,7 @@
 """Is everything here that Branchwise needs, and is it safe? The checks behind `branchwise doctor`.
 
 Looks at this machine alone; what a model server can do is found out by prompts.doctor. Tested in
-tests/surfaces/test_doctor.py.
+tests/surfaces/terminal/test_doctor.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tree in formats that others read: JSON, GraphML (Gephi, yEd, NetworkX), and a page that folds and searches.
 
 Files are written beside their name and renamed, so that an interrupted export leaves nothing half written. Tested in
-tests/surfaces/test_export.py.
+tests/surfaces/terminal/test_export.py.
 """
 
 from __future__ import annotations

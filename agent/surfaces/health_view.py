@@ -1,6 +1,6 @@
 """The health of a tree, for people: what is good is said shortly, what is not comes with the reason.
 
-Tested in tests/surfaces/test_health_view.py.
+Tested in tests/surfaces/terminal/test_views.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a build or a search does, while it does it: bars on a terminal, sparse lines elsewhere. Drawn from events alone.
 
-Writes to stderr only. Tested in tests/surfaces/test_progress.py.
+Writes to stderr only. Tested in tests/surfaces/terminal/test_views.py.
 """
 
 from __future__ import annotations

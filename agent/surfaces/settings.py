@@ -1,7 +1,7 @@
 """What a command is run with: flags before environment before branchwise.toml before defaults.
 
 Keys are no settings: they are read from the environment where they are used, and never from a file that is committed by
-mistake. Tested in tests/surfaces/test_settings.py.
+mistake. Tested in tests/surfaces/terminal/test_settings.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Records as plain JSON: the one shape in which the command line, the server and MCP tell of a search or an answer.
 
-Tested in tests/surfaces/test_shapes.py.
+Tested in tests/surfaces/terminal/test_cli.py.
 """
 
 from __future__ import annotations

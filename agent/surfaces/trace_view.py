@@ -2,7 +2,7 @@
 
 It shows the branches opened, each node's own, calibrated and path score with the judge's reason, what was not opened
 and why, and, where the relevant passages are known, what became of each of them. Made of events alone; the index adds
-titles, texts and the ways to passages that the search never saw. Tested in tests/surfaces/test_trace_view.py.
+titles, texts and the ways to passages that the search never saw. Tested in tests/surfaces/terminal/test_trace_view.py.
 """
 
 from __future__ import annotations

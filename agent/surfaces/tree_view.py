@@ -1,7 +1,7 @@
 """A semantic tree as people read it in a terminal: titles, how much lies beneath, a line of what it is about.
 
 Without a depth it shows as many whole levels as fit a screen. Node texts are data: nothing in them is markup or a
-control sequence. Tested in tests/surfaces/test_tree_view.py.
+control sequence. Tested in tests/surfaces/terminal/test_views.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All commands together, and what becomes of errors: exit codes, one clear line, no traceback unless asked for.
 
 0 done, 1 internal, 2 your input or configuration, 3 the index, 4 the model or its server, 130 interrupted. A spent
-budget and nothing found are no errors. Tested in tests/surfaces/test_cli.py.
+budget and nothing found are no errors. Tested in tests/surfaces/terminal/test_cli.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How hits, paths, answers and costs look in a terminal.
 
-Texts from documents are data: never markup, never control codes. Tested in tests/surfaces/test_show.py.
+Texts from documents are data: never markup, never control codes. Tested in tests/surfaces/terminal/test_views.py.
 """
 
 from __future__ import annotations

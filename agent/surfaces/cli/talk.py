@@ -1,6 +1,6 @@
 """The conversation of `branchwise chat`: reads lines, shows answers, obeys the slash commands.
 
-What a conversation is belongs to agent.chat; this is its terminal. Tested in tests/surfaces/test_cli_chat.py.
+What a conversation is belongs to agent.chat; this is its terminal. Tested in tests/surfaces/terminal/test_cli.py.
 """
 
 from __future__ import annotations

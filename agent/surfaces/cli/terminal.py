@@ -1,7 +1,7 @@
 """Where a command speaks: its result on stdout, once; everything else on stderr.
 
 With --json the result is exactly one JSON object, errors included. Knows nothing of the commands. Tested in
-tests/surfaces/test_cli.py.
+tests/surfaces/terminal/test_cli.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A page is a template beside this module (`name.html`), its style and script (`name.css`, `name.js`, after the ones that
 all pages share, `common.*`) and one block of JSON. The script builds the page by textContent alone. The Content
 Security Policy allows that very style and that very script, by their hashes, and nothing else. Tested in
-tests/surfaces/test_pages.py.
+tests/surfaces/terminal/test_pages.py.
 """
 
 from __future__ import annotations
