@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from branchwise.agent.search.calibrate import Floats
-from branchwise.agent.search.choose import unread_leaves
 from branchwise.agent.search.state import SearchState
 
 NOISE_AT_HALF = 0.05
@@ -42,13 +41,12 @@ class Ranked:
 def rank(state: SearchState, *, limit: int) -> list[Ranked]:
     """The best `limit` leaves of all that were read or are known to the cheap legs, best first; ties by row."""
     judged = list(state.judged_leaves())
-    unread = list(unread_leaves(state))
+    unread, expected = state.unread_leaves()
     leaves = judged + unread
     if not leaves:
         return []
     theta = np.array([latent.theta for leaf in judged if (latent := state.latent(leaf))])
-    expected = UNREAD * state.expect(unread, "leaf") if unread else np.zeros(0)
-    score = np.concatenate([theta, expected])
+    score = np.concatenate([theta, UNREAD * expected])
     rows = np.array([state.tree.leaf_row[leaf] for leaf in leaves])
     if state.config.fuse:
         share = legs_share(theta, state.judge["leaf"][0])

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from branchwise.agent.search.calibrate import Floats
-from branchwise.agent.search.choose import Choice, frontier, visible_children
+from branchwise.agent.search.choose import Choice
 from branchwise.agent.search.config import SearchConfig
 from branchwise.agent.search.fuse import Ranked
 from branchwise.agent.search.relevance import path_relevance
@@ -42,14 +42,14 @@ class LatticePolicy:
 
     def _step(self, state: SearchState) -> list[Choice]:
         scores = raw_paths(state) if self.config.frontier == "raw" else calibrated_paths(state)
-        nodes = sorted(frontier(state), key=lambda node_id: (-scores.get(node_id, 0.0), _place(state, node_id)))
+        nodes = sorted(state.frontier, key=lambda node_id: (-scores.get(node_id, 0.0), _place(state, node_id)))
         chosen = nodes[: self.config.beam]
         return [choice for node_id in chosen if (choice := self._expand(state, node_id, scores))]
 
     def _expand(self, state: SearchState, node_id: str, scores: dict[str, float]) -> Choice | None:
-        children = visible_children(state, node_id)
+        children = state.visible_children(node_id)
         if not children:
-            state.opened[node_id] = None
+            state.close_branch(node_id)
             return None
         if state.tree.is_leaf(children[0]):
             anchors = self._leaf_anchors(state, set(children), scores)
@@ -57,7 +57,7 @@ class LatticePolicy:
             anchors = self._inner_anchor(state, node_id, scores)
         slate = Slate(
             parent=node_id,
-            candidate_ids=tuple(children),
+            candidate_ids=children,
             anchor_ids=tuple(a for a in anchors if a not in children),
             kind="leaf" if state.tree.is_leaf(children[0]) else "inner",
         )

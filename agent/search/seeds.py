@@ -9,7 +9,6 @@ Does not judge and does not call a model. Tested in tests/agent/test_seeds.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,17 +76,6 @@ def no_prior(leaves: int, allowed: Mask | None) -> Prior:
     blank = np.zeros(leaves, dtype=np.float32)
     fused = blank if allowed is None else np.where(allowed, blank, -1.0).astype(np.float32)
     return Prior(lexical=blank, dense=blank, fused=fused, ranked=np.zeros(0, dtype=np.intp))
-
-
-def leaves_in_sight(prior: Prior, tree: SemanticTree, node_id: str) -> int:
-    """How many leaves beneath a node this search may see: 0 prunes the branch."""
-    return int((prior.fused[tree.leaf_rows(node_id)] >= 0).sum())
-
-
-def best_rows(prior: Prior, skip: Sequence[int] | set[int]) -> Iterator[int]:
-    """The ranked rows, best first, without those in `skip`."""
-    seen = set(skip)
-    return (int(row) for row in prior.ranked if int(row) not in seen)
 
 
 def _unit(scores: Floats, low: float, sight: Mask) -> Floats:
