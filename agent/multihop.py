@@ -118,6 +118,8 @@ def find_bridges(question: str, hits: Sequence[Hit], index: Index) -> list[Bridg
     lexical = index.lexical
     for hit in hits[:SOURCES]:
         open_words = _left_open(question, hit, lexical)
+        if not open_words:
+            continue  # it holds all that is asked: what else it names would only lead astray
         for name in _names(hit, question, lexical):
             query = " ".join((name, *open_words))
             weight = sum(map(lexical.idf, lexical.terms(query)))
