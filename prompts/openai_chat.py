@@ -3,23 +3,23 @@
 The only home of the `openai` package (2.54 and 3.x). Its own retries are off, redirects are not followed, and every
 error of it becomes one of ours in one place. What a server understands of the protocol, its dialect, is found out once
 and remembered: the form of a reply by json_schema, else json_object, else plain text; max_tokens or
-max_completion_tokens; temperature and log-probabilities or none. A client belongs to the event loop that made it, so
-one OpenAIChat serves scripts, threads and notebooks. Tested in tests/prompts/test_openai_chat.py and test_faults.py
-against a real loopback server.
+max_completion_tokens; temperature and log-probabilities or none. Tested in tests/prompts/test_openai_chat.py and
+test_faults.py against a real loopback server.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
+import ssl
 import threading
-import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from branchwise.prompts.ask import PromptTooLong
+from branchwise.prompts.connections import Connections
 from branchwise.prompts.endpoint import Endpoint, find_endpoint
 from branchwise.prompts.limits import Overloaded
 from branchwise.prompts.model import ChatModel, ModelReply, Request, TokenChoice
@@ -34,9 +34,6 @@ Structure = Literal["json_schema", "json_object", "text"]
 WEAKER: dict[Structure, Structure] = {"json_schema": "json_object", "json_object": "text"}
 
 THINKING_ROOM = 4_096  # tokens added to a reply's limit once a model is seen to think before it answers
-
-DEFAULT_WINDOW = 32_768  # tokens, where neither the server nor the user says: what today's smallest servers offer
-MAX_CONNECTIONS = 512
 
 DEFAULT_WINDOW = 32_768  # tokens, where neither the server nor the user says: what today's smallest servers offer
 
@@ -97,7 +94,7 @@ class OpenAIChat:
         self._proven: set[Dialect] = set()
         self._thinks = False
         self._extra = dict(extra or {})
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = weakref.WeakKeyDictionary()
+        self._connections = Connections(self._open)
         self._lock = threading.Lock()
 
     async def complete(self, request: Request) -> ModelReply:
@@ -106,8 +103,7 @@ class OpenAIChat:
         while True:
             dialect = self.dialect
             try:
-                with self._our_errors():
-                    answer = await self._client().chat.completions.create(**self._body(request, dialect))
+                answer = await self._post(self._body(request, dialect))
             except ModelRefused as refusal:
                 simpler = dialect.without(refusal.message, request) if self._may_be_dialect(refusal, dialect) else None
                 with self._lock:
@@ -124,22 +120,32 @@ class OpenAIChat:
 
     async def stream(self, request: Request) -> AsyncIterator[str]:
         """The reply's text piece by piece."""
+        from openai import AsyncStream
+        from openai.types.chat import ChatCompletionChunk
+
+        body = self._body(request, self.dialect) | {"stream": True}
         with self._our_errors():
-            pieces = await self._client().chat.completions.create(**self._body(request, self.dialect), stream=True)
-            if isinstance(pieces, str):
-                raise ReplyInvalid(f"{self.endpoint} did not answer with a stream.", body=pieces[:500])
-            try:
-                async for piece in pieces:
-                    choices = getattr(piece, "choices", None)
-                    if choices and (text := getattr(choices[0].delta, "content", None)):
-                        yield text
-            finally:
-                await pieces.close()
+            async with self._connections.client() as client:
+                pieces = await client.post(
+                    "/chat/completions",
+                    body=body,
+                    cast_to=ChatCompletionChunk,
+                    stream=True,
+                    stream_cls=AsyncStream[ChatCompletionChunk],
+                )
+                try:
+                    async for piece in pieces:
+                        choices = getattr(piece, "choices", None)
+                        if choices and (text := getattr(choices[0].delta, "content", None)):
+                            yield text
+                finally:
+                    await pieces.close()
 
     async def served(self) -> dict[str, int | None]:
         """The models that the server lists, each with the context window it declares, if it does (vLLM, llama.cpp)."""
         with self._our_errors():
-            page = await self._client().models.list()
+            async with self._connections.client() as client:
+                page = await client.models.list()
             cards = getattr(page, "data", None)
             if not isinstance(cards, list):
                 raise ModelUnavailable(f"{self.endpoint} does not list its models as a chat server does.")
@@ -148,17 +154,24 @@ class OpenAIChat:
     async def embedding_dimension(self) -> int:
         """Length of the vectors that this model embeds texts into; ModelError where it does not."""
         with self._our_errors():
-            answer = await self._client().embeddings.create(model=self.name, input=["ok"], encoding_format="float")
+            async with self._connections.client() as client:
+                answer = await client.embeddings.create(model=self.name, input=["ok"], encoding_format="float")
             data = getattr(answer, "data", None)
             if not data:
                 raise ModelUnavailable(f"{self.endpoint} gave no embedding.")
             return len(data[0].embedding)
 
     async def aclose(self) -> None:
-        """Close the client of the running loop; those of other loops go with their loops."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+        """Close the connections of the running loop; those of other loops go with their loops."""
+        await self._connections.aclose()
+
+    async def _post(self, body: dict[str, Any]) -> Any:
+        """What `chat.completions.create` does, but for its walk through the body, which costs more than the call."""
+        from openai.types.chat import ChatCompletion
+
+        with self._our_errors():
+            async with self._connections.client() as client:
+                return await client.post("/chat/completions", body=body, cast_to=ChatCompletion)
 
     def _may_be_dialect(self, refusal: ModelRefused, dialect: Dialect) -> bool:
         """Whether a refusal may be of the form of our request, and not of what it says."""
@@ -183,7 +196,7 @@ class OpenAIChat:
             body["response_format"] = {"type": "json_object"}
         if request.top_logprobs and dialect.logprobs:
             body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
-        return body | ({"extra_body": self._extra} if self._extra else {})
+        return body | self._extra
 
     def _read(self, answer: Any, request: Request) -> ModelReply:
         """The first choice of a completion; a 200 may still hold a web page, no choice, no content or a refusal."""
@@ -210,20 +223,17 @@ class OpenAIChat:
             tokens=_tokens(choice),
         )
 
-    def _client(self) -> AsyncOpenAI:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            client = self._clients.get(loop)
-            if client is None:
-                client = self._clients[loop] = self._open()
-            return client
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | bool:
+        """One context for all clients, since making one reads every certificate."""
+        return ssl.create_default_context() if self.endpoint.startswith("https") else True
 
     def _open(self) -> AsyncOpenAI:
         import openai
 
         # A loopback server is never reached through a proxy; a redirect could carry the key to another host.
         http_client = openai.DefaultAsyncHttpxClient(
-            follow_redirects=False, trust_env=not self._endpoint.is_loopback, timeout=None
+            follow_redirects=False, trust_env=not self._endpoint.is_loopback, timeout=None, verify=self._tls
         )
         return openai.AsyncOpenAI(
             base_url=self.endpoint,

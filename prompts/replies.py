@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -264,9 +265,11 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@cache
 def strict_schema(reply: type[BaseModel]) -> dict[str, Any]:
     """JSON schema of a reply type in the subset that servers enforce: everything required, nothing else allowed."""
-    return _strict(reply.model_json_schema(), reply.model_json_schema().get("$defs", {}))
+    schema = reply.model_json_schema()
+    return _strict(schema, schema.get("$defs", {}))
 
 
 def _strict(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

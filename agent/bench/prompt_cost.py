@@ -1,4 +1,4 @@
-"""What the prompts cost: calls, tokens and the share that a server's prefix cache saves, for one build and its searches.
+"""What the prompts cost: calls, tokens, and the share that a server's prefix cache saves, in a build and its searches.
 
     python -m branchwise.agent.bench.prompt_cost [--passages 1000] [--queries 20] [--latency 0.5] [--base-url URL]
 
@@ -25,6 +25,7 @@ from pathlib import Path
 
 from branchwise.agent.bench.datasets import read_dataset
 from branchwise.agent.engine import Engine
+from branchwise.agent.search.config import SearchConfig, lattice
 from branchwise.prompts.ask import Asker
 from branchwise.prompts.limits import Limits
 from branchwise.prompts.model import ModelReply, Request
@@ -103,7 +104,7 @@ def text_of(request: Request) -> str:
 
 
 def query_first(request: Request, number: int) -> str:
-    """The same prompt laid out as LATTICE lays it out: the query before the candidates, a changing number at the end."""
+    """The same prompt laid out as LATTICE's: the query before the candidates, a changing number at the end."""
     system, user = request.messages[0].content, request.messages[1].content
     query = "".join(_QUERY.findall(user))
     return f"{system}\n{query}{_QUERY.sub('', user)}\nPrompt id: {number * 7919 % 1_000_003}"
@@ -138,21 +139,35 @@ def recording() -> tuple[FunctionModel, list[str]]:
 
 
 async def measure_prompts(documents: Sequence[Document], queries: Sequence[str], folder: Path) -> dict[str, Stage]:
-    """Build an index of `documents` by the stand-in, search it for `queries`, and count both."""
+    """Build an index of `documents` by the stand-in, search it for `queries` in our way and in LATTICE's; count all."""
     model, replies = recording()
     await build(documents, folder, BuildConfig(), asker=Asker(model))
     stages = {"build": count(model.requests, replies)}
-    model, replies = recording()
     with Index.open(folder) as index:
-        engine = Engine(index, asker=Asker(model))
-        for query in queries:
-            await engine.search(query)
-    return stages | {"search": count(model.requests, replies)}
+        for name, config in {"search": SearchConfig(), "search as lattice": lattice()}.items():
+            model, replies = recording()
+            engine = Engine(index, asker=Asker(model), config=config)
+            for query in queries:
+                await engine.search(query)
+            stages[name] = count(model.requests, replies)
+    return stages
 
 
 async def measure_load(documents: Sequence[Document], folder: Path, *, latency: float) -> Load:
-    """How busy a build keeps a server of 64 slots whose calls take `latency` seconds, give or take a half."""
+    """How busy a build keeps a server of 64 slots whose calls take `latency` seconds, give or take a half.
+
+    The replies are thought out in a first build, so that only waiting is measured in the second.
+    """
     inner = stand_in_model()
+    known: dict[str, str] = {}
+
+    def think(request: Request) -> str:
+        key = text_of(request)
+        if key not in known:
+            known[key] = str(inner.function(request))
+        return known[key]
+
+    await build(documents, folder / "first", BuildConfig(), asker=Asker(FunctionModel(think, name="stand-in")))
     spans: list[tuple[float, float]] = []
     spread = itertools.cycle((0.5, 1.3, 0.8, 1.5, 1.0, 0.7, 1.2))
 
@@ -160,12 +175,11 @@ async def measure_load(documents: Sequence[Document], folder: Path, *, latency: 
         async def complete(self, request: Request) -> ModelReply:
             started = time.monotonic()
             await asyncio.sleep(latency * next(spread))
-            reply = await inner.complete(request)
             spans.append((started, time.monotonic()))
-            return reply
+            return await super().complete(request)
 
-    asker = Asker(Slow(inner.function, name="stand-in"), limits=Limits(concurrency=SLOTS))
-    await build(documents, folder, BuildConfig(concurrency=SLOTS), asker=asker)
+    asker = Asker(Slow(think, name="stand-in"), limits=Limits(concurrency=SLOTS))
+    await build(documents, folder / "second", BuildConfig(concurrency=SLOTS), asker=asker)
     seconds = max(end for _, end in spans) - min(start for start, _ in spans)
     busy = sum(end - start for start, end in spans) / (SLOTS * seconds)
     return Load(calls=len(spans), slots=SLOTS, seconds=round(seconds, 2), busy=round(busy, 4))

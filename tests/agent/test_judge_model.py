@@ -208,9 +208,7 @@ def test_a_repeat_turns_the_order_and_loses_nothing(slate: Slate) -> None:
     """Six repeats, six orders where there are so many; candidates stay before anchors."""
     orders = []
     for repeat in range(4):
-        order = in_order(
-            Slate(parent=None, candidate_ids=slate.candidate_ids, anchor_ids=slate.anchor_ids, repeat=repeat)
-        )
+        order = in_order(replace(slate, repeat=repeat))
         assert sorted(order[:6]) == sorted(slate.candidate_ids)
         assert sorted(order[6:]) == sorted(slate.anchor_ids)
         orders.append(order)
@@ -226,10 +224,7 @@ async def test_a_repeat_is_asked_and_a_second_search_is_not(index: Index, slate:
         first = await judge.judge(slate, QUESTION)
         again = await judge.judge(slate, QUESTION)
         assert (again.scores, again.usage.calls) == (first.scores, 0)
-        repeat = Slate(
-            parent=None, candidate_ids=slate.candidate_ids, anchor_ids=slate.anchor_ids, kind="leaf", repeat=1
-        )
-        await judge.judge(repeat, QUESTION)
+        await judge.judge(replace(slate, repeat=1), QUESTION)
     assert len(model.requests) == 2
 
 

@@ -342,7 +342,7 @@ def _numbers(change: Callable[[dict[str, Any]], Any], entries: list[Any]) -> lis
     """What the change makes of the item numbers 1, 2, ... when they are taken for scores."""
     changed = change({str(n): n for n in range(1, len(entries) + 1)})
     if isinstance(changed, list):
-        return [entry.get("n") for entry in changed]
+        return [entry["n"] if isinstance(entry, dict) else entry[0] for entry in changed]
     return [([*list(changed.values()), 0])[min(i, len(changed))] for i in range(len(entries))]
 
 
