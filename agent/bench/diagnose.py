@@ -70,6 +70,13 @@ def last_scores(judgements: Iterable[Judgement]) -> dict[str, float | None]:
     return last
 
 
+def first_read(judgements: Sequence[Judgement], gold: Iterable[str]) -> int | None:
+    """Number of the first slate, from 1, with a leaf of `gold` among its candidates; None where there is none."""
+    relevant = set(gold)
+    numbered = enumerate(judgements, start=1)
+    return next((number for number, j in numbered if relevant.intersection(j.slate.candidate_ids)), None)
+
+
 def reliability(tree: SemanticTree, judgements: Iterable[Judgement], gold: Iterable[str]) -> dict[str, Table]:
     """How often a score meant gold: for leaves that they are gold, for inner nodes that gold lies beneath."""
     relevant = set(gold)

@@ -1,6 +1,6 @@
 """Replays slates that a model really judged: a tree, and per question the score of every node that was recorded.
 
-No model and no simulation: a node that was never shown for a question has no score (None). Reads the layout of a folder
+A node that was never shown for a question has no score (None). Reads the layout of a folder
 with tree.jsonl ({node_id, parent_id, title, summary, passages}), inner_slates.jsonl and leaf_slates.jsonl. Knows
 nothing of walks or metrics. Tested in tests/bench/test_replay.py.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from branchwise.agent.bench.datasets import json_lines
+from branchwise.agent.search.judge import Judge
 from branchwise.stores.records import Judgement, Question, Slate, TreeNode, Usage
 from branchwise.stores.tree import SemanticTree
 
@@ -35,14 +36,22 @@ class ReplayJudge:
     """A judge that answers with what was recorded. Implements the Judge protocol of agent.search.
 
     Asking again (`Slate.repeat`) gives the next recorded score of a node, in a circle, so repeats are real repeats.
+    `leaves` judges slates of leaves in place of the recording, which holds few of them; its name then joins this one's.
     """
 
     recorded: Mapping[str, RecordedQuery]
+    leaves: Judge | None = None
     name: str = "recorded:frontier"
-    max_slate: int = 60
+    max_slate: int = 40
+
+    def __post_init__(self) -> None:
+        if self.leaves is not None:
+            self.name = f"{self.name}, leaves {self.leaves.name}"
 
     async def judge(self, slate: Slate, question: Question) -> Judgement:
         """The recorded scores of the slate's nodes; None where a node was not shown for this question."""
+        if self.leaves is not None and slate.kind == "leaf":
+            return await self.leaves.judge(slate, question)
         scores = self.recorded[question.text].scores
         answer = {
             node: scores[node][slate.repeat % len(scores[node])] if node in scores else None for node in slate.node_ids

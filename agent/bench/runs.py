@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.agent.bench.datasets import Query
-from branchwise.agent.bench.diagnose import fates, reliability
+from branchwise.agent.bench.diagnose import fates, first_read, reliability
 from branchwise.agent.bench.measure import Measured, measure
 from branchwise.agent.bench.methods import Judges, Method
 from branchwise.agent.bench.testbed import Bench
@@ -49,7 +50,7 @@ class RunSpec:
     def name(self) -> str:
         """A file name that tells runs of a suite apart."""
         limits = [f"{key.removeprefix('max_')}{value:g}" for key, value in self.budget.items()]
-        parts = [self.dataset, self.method, self.judge.replace(":", "-").replace("/", "-"), *limits, self.part]
+        parts = [self.dataset, self.method, re.sub(r"[^\w.+]+", "-", self.judge), *limits, self.part]
         return "_".join([*parts, f"s{self.seed}"] if self.seed else parts)
 
 
@@ -57,8 +58,8 @@ class RunSpec:
 class QueryLine:
     """What became of one query; `error` is set, and all else empty, where it failed.
 
-    `losses` are the fates of its relevant documents, `reliability` the judge's scores against the truth
-    (agent.bench.diagnose).
+    `first_read` is the slate, counted from 1, that first showed the judge a relevant passage (None: none did), `losses`
+    are the fates of its relevant documents, `reliability` the judge's scores against the truth (agent.bench.diagnose).
     """
 
     query_id: str
@@ -68,6 +69,7 @@ class QueryLine:
     usage: Mapping[str, float | None] = field(default_factory=dict)
     seconds: float = 0.0
     notes: Sequence[str] = ()
+    first_read: int | None = None
     losses: Sequence[Mapping[str, Any]] = ()
     reliability: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
     error: str = ""
@@ -188,6 +190,7 @@ async def _run_query(bench: Bench, method: Method, judges: Judges, budget: Budge
         usage=_usage(ranked.usage),
         seconds=round(seconds, 6),
         notes=ranked.notes,
+        first_read=first_read(ranked.judgements, relevant),
         losses=[asdict(loss) for loss in fates(bench.tree, ranked.judgements, [d for d, _ in ranking], gold)],
         reliability=reliability(bench.tree, ranked.judgements, relevant) if ranked.judgements else {},
     )

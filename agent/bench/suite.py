@@ -12,15 +12,17 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from branchwise.agent.bench.datasets import read_dataset
 from branchwise.agent.bench.evaluate import choose_queries, make_judges
-from branchwise.agent.bench.methods import ABLATIONS, BASELINES, METHODS
+from branchwise.agent.bench.methods import ABLATIONS, BASELINES, METHODS, Judges
+from branchwise.agent.bench.replay import ReplayJudge, read_recorded_queries, read_recorded_tree
 from branchwise.agent.bench.report import write_report
 from branchwise.agent.bench.runs import Run, run_method, spec_of
-from branchwise.agent.bench.testbed import Bench, build_bench
-from branchwise.agent.bench.world import synthetic_world, write_index
+from branchwise.agent.bench.testbed import Bench, build_bench, simulated
+from branchwise.agent.bench.world import World, synthetic_world, write_index
 from branchwise.stores.records import Budget
 
 COLLECTIONS = (
@@ -35,10 +37,20 @@ BUDGETS = (5, 10, 20, 40)
 ABLATION_JUDGES = ("frontier", "flash")
 ABLATION_BUDGETS = (10,)
 ABLATED = tuple(f"branchwise-no-{part}" for part in ABLATIONS)
+RECORDED = "theoremqa_theorems"
+"""The collection whose tree and slates were recorded; all of its 20 questions are reported."""
 METHODS_REPORTED = (*BASELINES, "branchwise", *ABLATED)
 WORLD_LEAVES = 20_000
 QUERIES = 100
 """Queries of a collection at most, drawn from its odd half by seed 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A bench, and who judges on it where that is not simulated."""
+
+    bench: Bench
+    judges: Judges | None = None
 
 
 def shared_data() -> Path | None:
@@ -61,13 +73,15 @@ async def run_suite(
 ) -> Path:
     """Run everything that is not yet in `out`, and write the report; its path."""
     runs: list[Run] = []
-    async for bench in _benches(out, collections, world_leaves):
-        bench.dataset = choose_queries(bench.dataset, part=part, limit=queries)
-        for method, judge, calls in _plan(judges, budgets, methods):
-            made = make_judges(bench, simulate=judge)
+    async for stage in _stages(out, collections, world_leaves):
+        bench = stage.bench
+        half = part if stage.judges is None else "all"
+        bench.dataset = choose_queries(bench.dataset, part=half, limit=queries)
+        for method, judge, calls in _plan(judges if stage.judges is None else judges[:1], budgets, methods):
+            made = stage.judges or make_judges(bench, simulate=judge)
             budget = Budget(max_calls=calls)
-            folder = out / spec_of(bench, METHODS[method], made, budget, part=part, seed=0).name
-            run = await run_method(bench, METHODS[method], made, budget, folder=folder, part=part, concurrency=1)
+            folder = out / spec_of(bench, METHODS[method], made, budget, part=half, seed=0).name
+            run = await run_method(bench, METHODS[method], made, budget, folder=folder, part=half, concurrency=1)
             runs.append(run)
             used = run.mean("judged_slates") or 0.0
             line = (
@@ -90,20 +104,38 @@ def _plan(judges: Sequence[str], budgets: Sequence[int], methods: Sequence[str])
                 yield name, judge, calls
 
 
-async def _benches(out: Path, collections: Sequence[str], world_leaves: int) -> AsyncIterator[Bench]:
-    """The collections that are there, then the synthetic world."""
+async def _stages(out: Path, collections: Sequence[str], world_leaves: int) -> AsyncIterator[Stage]:
+    """The collections that are there and the recorded tree, each simulated; then the synthetic world."""
     shared = shared_data()
     for path in () if shared is None else (shared / name for name in collections):
-        dataset = read_dataset(path)
-        yield await build_bench(dataset, out / "index" / path.name)
+        yield Stage(bench=await build_bench(read_dataset(path), out / "index" / path.name))
+    if shared is not None and (shared / "llm_slates").is_dir() and RECORDED in collections:
+        yield recorded_stage(shared, out / "index" / f"{RECORDED}-recorded")
     if world_leaves:
-        from branchwise.stores.index import Index
-
         world = synthetic_world(n_leaves=world_leaves, n_queries=2 * QUERIES)
-        folder = out / "index" / world.dataset.name
-        if not (folder / "manifest.json").exists():
-            write_index(world, folder)
-        yield Bench(Index.open(folder), world.dataset)
+        yield Stage(bench=_world_bench(world, out / "index" / world.dataset.name))
+
+
+def recorded_stage(shared: Path, folder: Path) -> Stage:
+    """The recorded tree with a frontier model's real scores of its inner nodes; its leaves are simulated."""
+    dataset = read_dataset(shared / RECORDED)
+    tree = read_recorded_tree(shared / "llm_slates", {d.doc_id: (d.title, d.text) for d in dataset.documents})
+    texts = {query.query_id: query.text for query in dataset.queries}
+    recorded = [q for q in read_recorded_queries(shared / "llm_slates", RECORDED, texts) if q.gold_clusters]
+    bench = _world_bench(World(dataset=dataset, tree=tree), folder)
+    known = {query.query_id for query in recorded}
+    kept = dataset.only(query for query in dataset.queries if query.query_id in known)
+    bench.dataset = replace(kept, name=f"{RECORDED}-recorded")
+    judge = ReplayJudge({query.text: query for query in recorded}, leaves=simulated(bench, "frontier"))
+    return Stage(bench=bench, judges=lambda meter: judge)
+
+
+def _world_bench(world: World, folder: Path) -> Bench:
+    from branchwise.stores.index import Index
+
+    if not (folder / "manifest.json").exists():
+        write_index(world, folder)
+    return Bench(Index.open(folder), world.dataset)
 
 
 def main() -> None:

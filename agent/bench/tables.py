@@ -259,8 +259,10 @@ def losses(group: Group) -> Table | None:
         depths = Counter(loss["level"] for line in run.lines for loss in line.losses if loss["fate"] == "never read")
         lost = [f"{count} at level {level}" for level, count in sorted(depths.items())]
         shares = [f"{share:.1%}" for share in fate_shares(run).values()]
-        rows.append([run.spec.method, *shares, ", ".join(lost)])
-    head = ["method", *FATES, "never read: the deepest judged node of its path lay at"]
+        read = [line.first_read for line in run.lines if line.first_read is not None]
+        first = f"{sum(read) / len(read):.1f}" if read else ""
+        rows.append([run.spec.method, first, *shares, ", ".join(lost)])
+    head = ["method", "gold first read at call", *FATES, "never read: the deepest judged node of its path lay at"]
     return Table(caption=f"Where gold was lost at {calls} calls, {group.title}", head=head, rows=rows)
 
 
