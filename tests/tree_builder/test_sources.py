@@ -289,7 +289,10 @@ def test_html_is_read_as_a_person_reads_it(tmp_path: Path) -> None:
     <script>document.write("<p>evil</p>"); if (a <!b) {}</script></head><body><nav>Home</nav><!-- hidden <p> -->
     <h1>The <em>guide</em></h1><p>One&nbsp;&amp; two,\n three<br>four</p><h2>Part</h2>
     <ul><li>first<li>second <b>bold</b></ul><pre>def f():\n    # code\n    return 1</pre>
-    <table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table><button>Go</button></body></html>"""
+    <table>
+    <tr>
+ <th>a</th>
+ <th>b</th></tr><tr><td>1</td><td>2</td></tr></table><button>Go</button></body></html>"""
     document = read_one(tmp_path, "a.html", page)
     assert document.title == "The guide"
     assert document.text == (
@@ -305,7 +308,8 @@ def test_title_of_a_page_without_one_heading(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<!--", "<![", "<a ", "<a", "</a", "&#", "<?", "<pre>", "<div>", "<li>", "<script>", "<"]
+    "piece",
+    ["<!--", "<![", "<a ", "<a", "</a", "&#", "<?", "<pre>", "<div>", "<li>", "<script>", "<", "<td>x", "<svg></p>"],
 )
 def test_hostile_html_ends(tmp_path: Path, piece: str) -> None:
     """A page of unfinished mark-up takes linear time; a quadratic parser would not come back."""

@@ -54,7 +54,7 @@ def read_html(file: SourceFile) -> Iterator[Document]:
 
 
 class _Reader(HTMLParser):
-    """Gathers lines; `_line` is the one being written, `_dropped` the elements left out that are open."""
+    """Gathers lines; `_line` is the one being written, `_dropped` the element being left out, `_depth` deep in itself."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -63,7 +63,8 @@ class _Reader(HTMLParser):
         self._lines: list[str] = []
         self._line: list[str] = []
         self._prefix = ""
-        self._dropped: list[str] = []
+        self._dropped = ""
+        self._depth = 0
         self._in_title = False
         self._in_pre = False
 
@@ -74,14 +75,16 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin a block, or leave out what follows."""
-        if tag in _DROPPED:
-            self._dropped.append(tag)
+        if self._dropped:
+            self._depth += tag == self._dropped
+        elif tag in _DROPPED:
+            self._dropped = tag
         elif tag == "title":
-            self._in_title = not self._dropped
+            self._in_title = True
         elif tag == "br":
             self._line.append(_LINE_BREAK)
         elif tag in ("td", "th"):
-            self._line.append(" | " if "".join(self._line).strip() else "")
+            self._line.append(" | " if self._line else "")
         elif tag == "li":
             self._end_line(blank=False)
             self._prefix = "- "
@@ -94,9 +97,10 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """End a block, or what was left out."""
-        if tag in self._dropped:
-            while self._dropped.pop() != tag:
-                pass
+        if self._dropped:
+            if tag == self._dropped:
+                self._dropped = tag if self._depth else ""
+                self._depth = max(0, self._depth - 1)
         elif tag == "title":
             self._in_title = False
         elif tag in _HEADINGS or tag == "li":
@@ -110,7 +114,7 @@ class _Reader(HTMLParser):
         """Text between tags, character references already resolved."""
         if self._in_title:
             self.titles.append(data)
-        elif not self._dropped:
+        elif not self._dropped and (self._line or self._in_pre or not data.isspace()):
             self._line.append(data)
 
     def _end_line(self, *, blank: bool = True) -> None:
