@@ -226,7 +226,7 @@ def test_what_no_store_can_keep_is_replaced_one_for_one(tmp_path: Path) -> None:
     assert (document.doc_id, document.text, document.metadata) == ("a\ufffd", "x\ufffdy\ufffd", {"k\ufffd": "v😀"})
 
 
-@settings(deadline=None, max_examples=200)  # the first file of a kind imports its reader
+@settings(deadline=None, max_examples=100)  # the first file of a kind imports its reader
 @given(
     st.binary(max_size=300),
     st.sampled_from(["a.txt", "a.md", "a.html", "a.jsonl", "a.csv", "a.tsv", "a.pdf", "a.docx"]),

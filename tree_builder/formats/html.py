@@ -54,7 +54,7 @@ def read_html(file: SourceFile) -> Iterator[Document]:
 
 
 class _Reader(HTMLParser):
-    """Gathers lines; `_line` is the one being written, `_dropped` the element being left out, `_depth` deep in itself."""
+    """Gathers lines; `_line` is the one being written, `_dropped` the element left out, `_depth` deep in itself."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
