@@ -8,6 +8,7 @@ for by the extractive reader, with a note. Knows nothing of search. Tested in te
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,10 +64,10 @@ class ModelReader:
         before = meter.spent
         draft = _Draft(stand_alone(question), [hit.passage for hit in hits[:PASSAGES]], library, on_token)
         try:
-            variables = self._variables(question, draft.passages, library.lexical)
+            variables = await asyncio.to_thread(self._variables, question, draft.passages, library.lexical)
             reply = await self._reply(variables, draft, meter, stream=on_token is not None)
             for sentence in reply.sentences[draft.taken :]:
-                draft.take(sentence)
+                await draft.take(sentence)
         except (ModelError, BudgetSpent) as problem:
             if not draft.lines:
                 reading = await self._stand_in(
@@ -98,7 +99,7 @@ class ModelReader:
                 text += piece
                 if "{" in piece or "}" in piece:
                     for sentence in _finished(text)[draft.taken :]:
-                        draft.take(sentence)
+                        await draft.take(sentence)
             reply = _read_whole(text)
             if reply is not None and (draft.lines or draft.complaint(reply) is None):
                 return reply
@@ -195,10 +196,10 @@ class _Draft:
             return None
         return "No quote stands in the passages letter by letter. Copy the quotes exactly, 5 to 40 words each."
 
-    def take(self, sentence: ReadSentence) -> None:
+    async def take(self, sentence: ReadSentence) -> None:
         """Let a sentence in if a quote of it stands."""
         self.taken += 1
-        located = self._located(sentence)
+        located = await asyncio.to_thread(self._located, sentence)
         text = _MARKER.sub("", sentence.text).strip()
         held = " ".join(f"{passage.title} {passage.text}" for passage, _ in located)
         if not text or not located or any(link not in held for link in _LINK.findall(text)):
