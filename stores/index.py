@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from branchwise.stores.database import Database
 from branchwise.stores.embedding import Embedder, FloatMatrix, load_embedder
-from branchwise.stores.errors import IndexCorrupt, IndexMismatch, IndexMissing
+from branchwise.stores.errors import IndexCorrupt, IndexMismatch, IndexMissing, StoreError
 from branchwise.stores.files import LISTING, check_files, hold
 from branchwise.stores.lexical import LexicalIndex
 from branchwise.stores.manifest import Manifest, generation_folder, read_manifest
@@ -176,14 +176,17 @@ class Index:
         broken = check_files(self.generation_path, contents=True) + self._database.check() + self.tree.check()
         if broken:
             return broken
-        return verify_vectors(
-            self.manifest.collection(self._chroma_url),
-            self._database.node_texts,
-            self.leaf_matrix,
-            self.inner_matrix,
-            folder=self.generation_path / "chroma",
-            url=self._chroma_url,
-        )
+        try:
+            return verify_vectors(
+                self.manifest.collection(self._chroma_url),
+                self._database.node_texts,
+                self.leaf_matrix,
+                self.inner_matrix,
+                folder=self.generation_path / "chroma",
+                url=self._chroma_url,
+            )
+        except StoreError as error:
+            return [error.message]
 
     @cached_property
     def _origins(self) -> list[tuple[int, str, str]]:

@@ -57,18 +57,11 @@ class NodeVectors:
     def open(cls, name: str, *, folder: Path | None = None, url: str | None = None) -> NodeVectors:
         """Open the collections called `name` in a folder, or on a `chroma run` server.
 
-        Chroma writes a little whenever it opens a folder: one that is read-only is copied to a temporary place first.
         Raises IndexMissing where they are not there, IndexCorrupt where Chroma cannot read its own files.
         """
-        copy = None
-        if folder is not None and url is None:
-            if not (folder / "chroma.sqlite3").is_file():
-                raise IndexCorrupt(f"{folder / 'chroma.sqlite3'} is gone.", hint=REBUILD)
-            if not all(os.access(path, os.W_OK) for path in (folder, folder / "chroma.sqlite3")):
-                copy = TemporaryDirectory(prefix="branchwise-")
-                folder = Path(shutil.copytree(folder, Path(copy.name) / "chroma", copy_function=shutil.copyfile))
-                for path in (folder, *folder.rglob("*")):
-                    path.chmod(0o700)
+        copy = _copy_read_only(folder) if folder is not None and url is None else None
+        if copy is not None:
+            folder = Path(copy.name)
         client, where = _connect(folder, url)
         try:
             return cls(client, name, where, copy)
@@ -168,7 +161,8 @@ def verify_vectors(
 ) -> list[str]:
     """Read every node back and compare text and vector: one sentence for what differs."""
     broken: list[str] = []
-    client, where = _connect(folder, url)
+    copy = _copy_read_only(folder) if folder is not None and url is None else None
+    client, where = _connect(Path(copy.name) if copy is not None else folder, url)
     try:
         for kind, leaves, vectors in (("leaves", True, leaf_vectors), ("inner", False, inner_vectors)):
             collection = _get_collection(client, f"{name}-{kind}", where)
@@ -180,7 +174,23 @@ def verify_vectors(
                     broken += _compare(collection, ids, texts, vectors[start : start + len(ids)], where)
     finally:
         client.close()
+        if copy is not None:
+            copy.cleanup()
     return broken
+
+
+def _copy_read_only(folder: Path) -> TemporaryDirectory[str] | None:
+    """A copy that may be written to, where `folder` may not: Chroma writes a little whenever it opens one."""
+    database = folder / "chroma.sqlite3"
+    if not database.is_file():
+        raise IndexCorrupt(f"{database} is gone.", hint=REBUILD)
+    if os.access(folder, os.W_OK) and os.access(database, os.W_OK):
+        return None
+    copy = TemporaryDirectory(prefix="branchwise-")
+    shutil.copytree(folder, copy.name, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    for path in (Path(copy.name), *Path(copy.name).rglob("*")):
+        path.chmod(0o700)  # copytree hands on that the folders are read-only
+    return copy
 
 
 def drop_vectors(name: str, url: str) -> None:

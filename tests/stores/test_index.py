@@ -121,6 +121,7 @@ def test_lost_chroma_is_corrupt_and_the_rest_still_opens(index_path: Path) -> No
         with pytest.raises(IndexCorrupt, match="chroma"):
             index.texts(["p:d0"])
         assert index.passage("d0").text == TEXTS[0]
+        assert "chroma" in index.verify()[0]
 
 
 def test_filters_and_exclusions_choose_rows(built: Path) -> None:
@@ -202,6 +203,17 @@ def test_a_reader_keeps_its_generation_while_others_are_published(index_path: Pa
         assert len(new.tree.leaf_ids) == 3
     write_index(index_path)
     assert {entry.name for entry in (index_path / "generations").iterdir()} == {"6", "7"}
+
+
+def test_what_may_not_be_written_is_copied_first(index_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system says read-only, reading and verifying leave every byte of Chroma's folder as it was."""
+    chroma = index_path / "generations" / "1" / "chroma"
+    before = {path: path.read_bytes() for path in chroma.rglob("*") if path.is_file()}
+    monkeypatch.setattr("branchwise.stores.vectors.os.access", lambda *_: False)
+    with Index.open(index_path) as index:
+        assert index.texts(["p:d0"]) == {"p:d0": TEXTS[0]}
+        assert index.verify() == []
+    assert {path: path.read_bytes() for path in chroma.rglob("*") if path.is_file()} == before
 
 
 def test_a_read_only_folder_opens(index_path: Path) -> None:
