@@ -67,7 +67,8 @@ class GainPolicy:
         view = View.of(state, self.k)
         pending = self._pending(state, view)
         choices = [self._seeds(view, pending), *self._open(state, view, pending), self._rescore(state, view)]
-        best = max((choice for choice in choices if choice), key=lambda choice: choice.expected_gain, default=None)
+        # Rounded, so that the first of equals is taken on every machine.
+        best = max((choice for choice in choices if choice), key=lambda c: round(c.expected_gain, 9), default=None)
         if best is None or (self.config.stop and best.expected_gain < self._enough(state, view)):
             return None
         if any(best.expected_gain < WORTH_SPECULATING * self._gains[number] for number in state.awaited()):

@@ -72,7 +72,8 @@ class SearchState:
         self._forget()
         if tree.root_id is not None:
             self._reach([tree.root_id])
-        self._reach(tree.parents(tree.leaf_ids[row])[0] for row in prior.ranked[:SEED_CLUSTERS])
+        if config.seeds:
+            self._reach(tree.parents(tree.leaf_ids[row])[0] for row in prior.ranked[:SEED_CLUSTERS])
 
     def issue(self, slate: Slate) -> int:
         """Note that a slate was sent to the judge; returns its number, counting from 0."""

@@ -46,7 +46,8 @@ def to_line(event: Event) -> str:
 def read_trace(path: Path) -> list[Event]:
     """The events of a trace file. Raises InputError with file and line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a text may hold line separators that JSON leaves as they are.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The trace {path} cannot be read: {error}") from error
     events = []
