@@ -39,9 +39,9 @@ FROM_ONE_PASSAGE = 2
 WORTH = 0.3
 """A further sentence must be worth this share of the first."""
 SUPPORT = 0.5
-"""Below it the documents support no answer. Of five collections with embedded search, 5 % of the questions meant for
-another collection pass it, and 77 % of a collection's own: all of HotpotQA's, half of TheoremQA's, which share no words
-with their theorems."""
+"""Below it the documents support no answer. On queries that it was not tuned on, .96 of HotpotQA's own questions, .97 of
+JurisTCU's and .52 of TheoremQA's (which share no words with their theorems) pass it; of questions put to another
+collection 0 to .01, and .08 of CISI's to HotpotQA."""
 
 
 @dataclass(frozen=True, slots=True)
