@@ -39,8 +39,8 @@ FROM_ONE_PASSAGE = 2
 WORTH = 0.3
 """A further sentence must be worth this share of the first."""
 SUPPORT = 0.5
-"""Below it the documents support no answer. On queries that it was not tuned on, .96 of HotpotQA's own questions, .97 of
-JurisTCU's and .52 of TheoremQA's (which share no words with their theorems) pass it; of questions put to another
+"""Below it the documents support no answer. On queries that it was not tuned on, .96 of HotpotQA's own questions pass
+it, .97 of JurisTCU's and .52 of TheoremQA's (which share no words with their theorems); of questions put to another
 collection 0 to .01, and .08 of CISI's to HotpotQA."""
 
 
