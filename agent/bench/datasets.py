@@ -67,8 +67,12 @@ def read_dataset(path: Path, *, split: str = "test", subset: str = "", long: boo
     """Read the collection at `path`, whichever layout it has. Raises InputError with file and line.
 
     `split` names the qrels of a BEIR folder; `subset` ("biology") and `long` (whole documents as the unit) belong to
-    BRIGHT's layout.
+    BRIGHT's layout. The path xlangai/BRIGHT, where no such folder is, means the hub: it is fetched.
     """
+    if not path.is_dir() and path.as_posix() == "xlangai/BRIGHT":
+        from branchwise.agent.bench.bright import fetch_bright
+
+        return fetch_bright(subset, long=long)
     if not path.is_dir():
         raise InputError(
             f"{path}: not a folder", hint="give a BEIR folder, a BRIGHT download or a folder of TREC files"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -82,6 +85,23 @@ def test_a_broken_example_is_named_with_its_line(tmp_path: Path) -> None:
 
 def test_fetching_without_the_library_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where `datasets` is not installed the message names both ways out."""
-    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match="pip install datasets, or download"):
         fetch_bright("biology")
+
+
+def test_the_hub_is_fetched_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path xlangai/BRIGHT means the hub; its rows become the same dataset as a download's."""
+    rows = {"documents": DOCUMENTS, "examples": EXAMPLES}
+    asked = []
+
+    def load_dataset(hub: str, kind: str, *, split: str) -> list[dict[str, Any]]:
+        asked.append((hub, kind, split))
+        return rows[kind]
+
+    library = ModuleType("datasets")
+    library.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    dataset = read_dataset(Path("xlangai/BRIGHT"), subset="biology")
+    assert dataset.qrels == {"0": {"a/1.txt": 1}, "1": {"a/1.txt": 1}}
+    assert asked == [("xlangai/BRIGHT", "documents", "biology"), ("xlangai/BRIGHT", "examples", "biology")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from branchwise.agent.bench.diagnose import fates, reliability
+from branchwise.agent.bench.diagnose import fates, first_read, reliability
 from branchwise.stores.records import Judgement, Slate, TreeNode
 from branchwise.stores.tree import SemanticTree
 
@@ -51,3 +51,10 @@ def test_reliability_counts_gold_by_score(tree: SemanticTree) -> None:
     assert tables["inner"][1] == [1, 0]
     assert tables["leaf"][9] == [1, 1]
     assert sum(count for count, _ in tables["leaf"]) == 1
+
+
+def test_the_first_slate_with_gold_is_counted_from_one(tree: SemanticTree) -> None:
+    """Inner nodes do not count; none is None."""
+    slates = [judged("inner", n_a=0.9), judged("leaf", p_3=0.1), judged("leaf", p_1=None)]
+    assert first_read(slates, ["p:1"]) == 3
+    assert first_read(slates, ["p:2"]) is None

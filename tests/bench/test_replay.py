@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from branchwise.agent.bench.datasets import read_dataset
+from branchwise.agent.bench.profiles import judge_profile
 from branchwise.agent.bench.replay import (
     ROOT,
     RecordedQuery,
@@ -18,6 +19,7 @@ from branchwise.agent.bench.replay import (
     read_recorded_queries,
     read_recorded_tree,
 )
+from branchwise.agent.bench.simulate import SimulatedJudge
 from branchwise.stores.records import Question, Slate
 from branchwise.stores.tree import SemanticTree
 
@@ -72,3 +74,16 @@ def opened(tree: SemanticTree, judge: ReplayJudge, query: RecordedQuery) -> list
         for child in children:
             heapq.heappush(frontier, (0.5 * path - 0.5 * (scores[child] or 0.0), child))
     return order
+
+
+def test_leaves_may_be_judged_by_another(recording: Recording) -> None:
+    """Slates of leaves go to the other judge, and the name tells that there are two."""
+    tree, queries = recording
+    query = next(query for query in queries if query.gold_leaves)
+    gold = {query.text: dict.fromkeys(query.gold_leaves, 1.0)}
+    other = SimulatedJudge(tree, gold, lambda _: np.zeros(len(tree.leaf_ids)), judge_profile("oracle"))
+    judge = ReplayJudge({query.text: query}, leaves=other)
+    assert judge.name == "recorded:frontier, leaves simulated:oracle"
+    leaf = min(query.gold_leaves)
+    slate = Slate(parent=None, candidate_ids=(leaf,), kind="leaf")
+    assert asyncio.run(judge.judge(slate, Question(text=query.text))).scores == {leaf: 1.0}
