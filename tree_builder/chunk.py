@@ -77,7 +77,8 @@ def chunk(document: Document, *, max_chars: int | None = MAX_CHARS, min_chars: i
 def _passage(
     document: Document, passage_id: str, start: int, end: int, position: int, path: tuple[str, ...]
 ) -> Passage:
-    if path and document.title.casefold().endswith(path[0].casefold()):
+    title, heading = document.title.casefold(), path[0].casefold() if path else ""
+    if title.startswith(heading) or title.endswith(heading):
         path = path[1:]  # the document's title says it already
     return Passage(
         passage_id=passage_id,

@@ -152,6 +152,7 @@ def _names(document: Document, root: Path) -> Iterator[str]:
     if name != document.source:
         name = f"{document.source}:{name}"
         yield name
-    name = f"{clean(root.resolve().name)}/{name}"
+    folder = root if root.is_dir() else root.parent
+    name = f"{clean(folder.resolve().name)}/{name}"
     yield name
     yield from (f"{name}~{number}" for number in count(2))

@@ -307,6 +307,14 @@ def test_title_of_a_page_without_one_heading(tmp_path: Path) -> None:
     assert read_one(tmp_path, "b.htm", "<p>x").title == "b"
 
 
+def test_of_a_page_with_a_main_part_only_that_is_read(tmp_path: Path) -> None:
+    """What stands around it on every page of a site is left out, unless the main part is empty."""
+    page = "<h1>Site</h1><p>Press ? for help</p><main><h1>Page</h1><p>text</p></main><footer>Imprint</footer>"
+    document = read_one(tmp_path, "a.html", page)
+    assert (document.title, document.text) == ("Page", "# Page\n\ntext")
+    assert read_one(tmp_path, "b.html", "<p>text</p><main><script>fill()</script></main>").text == "text"
+
+
 @pytest.mark.parametrize(
     "piece",
     ["<!--", "<![", "<a ", "<a", "</a", "&#", "<?", "<pre>", "<div>", "<li>", "<script>", "<", "<td>x", "<svg></p>"],

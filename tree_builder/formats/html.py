@@ -1,7 +1,7 @@
 """HTML as text that a person would read: blocks as paragraphs, headings as Markdown headings, code as it stands.
 
-Scripts, styles, navigation and forms are left out; nothing is fetched, nothing is executed. Tested in
-tests/tree_builder/test_sources.py.
+Of a page that marks its main part only that is read; scripts, styles, navigation and forms are left out. Nothing is
+fetched, nothing is executed. Tested in tests/tree_builder/test_sources.py.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ def read_html(file: SourceFile) -> Iterator[Document]:
     # The parser takes quadratic time over unfinished comments and tags, so it is given none.
     reader.feed(_UNFINISHED.sub("&lt;", _UNSEEN.sub("", page)))
     reader.close()
-    text = reader.text()
-    title = reader.headings[0] if len(reader.headings) == 1 else " ".join("".join(reader.titles).split())
+    lines = reader.lines()
+    headings = [line.removeprefix(_HEADINGS["h1"]) for line in lines if line.startswith(_HEADINGS["h1"])]
+    title = headings[0] if len(headings) == 1 else " ".join("".join(reader.titles).split())
     yield Document(
         doc_id=file.source,
-        text=clean(text),
+        text=clean("\n".join(lines).strip()),
         title=clean(title) or PurePosixPath(file.source).stem,
         source=file.source,
         metadata=encoding if not charset else {},
@@ -59,7 +60,7 @@ class _Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.titles: list[str] = []
-        self.headings: list[str] = []
+        self._main: slice | None = None
         self._lines: list[str] = []
         self._line: list[str] = []
         self._prefix = ""
@@ -68,10 +69,11 @@ class _Reader(HTMLParser):
         self._in_title = False
         self._in_pre = False
 
-    def text(self) -> str:
-        """All that was read, blocks an empty line apart."""
+    def lines(self) -> list[str]:
+        """All that was read, or the main part of it; blocks are an empty line apart."""
         self._end_line()
-        return "\n".join(self._lines).strip()
+        main = self._lines[self._main] if self._main else []
+        return main if any(main) else self._lines
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Begin a block, or leave out what follows."""
@@ -94,6 +96,8 @@ class _Reader(HTMLParser):
         elif tag in _BLOCKS:
             self._end_line(blank=tag != "tr")
             self._in_pre = self._in_pre or tag == "pre"
+            if tag == "main" and self._main is None:
+                self._main = slice(len(self._lines), None)
 
     def handle_endtag(self, tag: str) -> None:
         """End a block, or what was left out."""
@@ -109,6 +113,8 @@ class _Reader(HTMLParser):
         elif tag in _BLOCKS:
             self._end_line(blank=tag != "tr")
             self._in_pre = self._in_pre and tag != "pre"
+            if tag == "main" and self._main is not None and self._main.stop is None:
+                self._main = slice(self._main.start, len(self._lines))
 
     def handle_data(self, data: str) -> None:
         """Text between tags, character references already resolved."""
@@ -131,8 +137,6 @@ class _Reader(HTMLParser):
         lines = [" ".join(line.split()) for line in written.split(_LINE_BREAK)]
         if self._prefix in _HEADINGS.values():
             lines = [" ".join(filter(None, lines))]
-        if self._prefix == _HEADINGS["h1"]:
-            self.headings.append(lines[0])
         return self._prefix + "\n".join(filter(None, lines))
 
     def _code(self, written: str) -> str:
