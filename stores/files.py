@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def hold(path: Path) -> int:
     if os.name != "nt":
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with suppress(OSError):  # a file system without locks; the last two generations are kept in any case
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return handle
 
 

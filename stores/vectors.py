@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chromadb.api.collection_configuration import CreateCollectionConfiguration
     from chromadb.api.models.Collection import Collection
 
-REBUILD = "branchwise tree check --index DIR --rebuild"
+REBUILD = "branchwise repair --index DIR"
 _BATCH = 4_000  # nodes a request: below Chroma's 5,461 and SQLite's 32,766 variables
 # A search ranks leaves by the exact matrix, so Chroma's graph may be thin: a third of the time that its own defaults
 # take. It writes the graph to disk once a batch, and reads at most one batch from its log when it is opened.

@@ -74,6 +74,15 @@ def test_full_scan_finds_every_difference(folder: Path) -> None:
         assert told in broken
 
 
+def test_chroma_neither_embeds_nor_reports(folder: Path) -> None:
+    """No embedding function that could download a model, and no telemetry."""
+    vectors = NodeVectors.open("test", folder=folder)
+    assert vectors._leaves._embedding_function is None
+    assert vectors._inner._embedding_function is None
+    assert vectors._client.get_settings().anonymized_telemetry is False
+    vectors.close()
+
+
 def test_nothing_there_says_so(tmp_path: Path, folder: Path) -> None:
     """A folder without Chroma is corrupt, a Chroma without our collections lacks them, an address must be one."""
     with pytest.raises(IndexCorrupt, match="gone"):
