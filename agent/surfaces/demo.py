@@ -31,7 +31,7 @@ TITLE = "Documentation of Python, NetworkX, scikit-learn and SciPy"
 QUESTIONS = (
     "Why does a list used as a default argument keep its changes between calls?",
     "My features have very different units; which methods suffer and what should I do?",
-    "In which order should I do tasks that depend on each other?",
+    "How do I get a smooth curve out of noisy measurements?",
 )
 PASSAGES = 5  # hits that the answer is read from
 

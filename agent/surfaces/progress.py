@@ -30,6 +30,8 @@ STAGES = {
     "node": "Writing the tree",
     "stored": "Storing",
 }
+NEXT = {"chunked": "embedded", "embedded": "node", "node": "stored"}
+"""What is being worked on once a stage is done: it may take a while until it is first heard of."""
 EVERY = 10.0  # seconds between two lines of a stage, where nobody watches a bar
 
 
@@ -70,15 +72,23 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
-        """Move the bar of the event's stage."""
+        """Move the bar of the event's stage; when it is full, the next stage begins to wait."""
         if (warning := warning_line(event)) is not None:
             self._bars.console.print(warning, style="yellow")
-        if (stage := STAGES.get(event.kind)) is None:
+        if event.kind not in STAGES:
             return
-        if event.kind not in self._tasks:
-            self._tasks[event.kind] = self._bars.add_task(stage, total=None)
-        total = event.payload.get("total")
-        self._bars.update(self._tasks[event.kind], completed=event.payload.get("done", 0), total=total)
+        done, total = event.payload.get("done", 0), event.payload.get("total")
+        if event.kind == "chunked" and "source" in self._tasks:  # only now is it known how many there were
+            read = self._bars.tasks[self._tasks["source"]].completed
+            self._bars.update(self._tasks["source"], total=read)
+        self._bars.update(self._task(event.kind), completed=done, total=total)
+        if done == total and event.kind in NEXT:
+            self._task(NEXT[event.kind])
+
+    def _task(self, kind: str) -> TaskID:
+        if kind not in self._tasks:
+            self._tasks[kind] = self._bars.add_task(STAGES[kind], total=None)
+        return self._tasks[kind]
 
 
 class Lines:

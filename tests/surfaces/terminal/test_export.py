@@ -30,14 +30,14 @@ def test_json_holds_every_node_once(library: Path) -> None:
 def test_graphml_is_read_by_networkx(library: Path, tmp_path: Path) -> None:
     """Another reader finds the same graph, also where a text holds what XML cannot."""
     with Index.open(library) as index:
-        node = index.tree.node("n:root")
-        index.tree._nodes["n:root"] = replace(node, title="a\x00b\ud800<c>&")
+        index.manifest = replace(index.manifest, title="a\x00b\ud800<c>&")
         path = tmp_path / "tree.graphml"
         write_text(path, tree_graphml(index))
         graph = nx.read_graphml(path)
         assert graph.number_of_nodes() == len(index.tree)
         assert graph.number_of_edges() == index.tree.graph.number_of_edges()
-        assert graph.nodes["n:root"]["title"] == "ab<c>&"
+        assert graph.graph["title"] == "ab<c>&"
+        assert graph.nodes["p:ice.txt"]["text"] == index.passage("ice.txt").text
 
 
 def test_the_page_cuts_passages_and_says_so(library: Path) -> None:
