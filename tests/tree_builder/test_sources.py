@@ -166,6 +166,17 @@ def test_unreadable_files_and_folders_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_that_vanishes_while_reading_is_named(tmp_path: Path) -> None:
+    """A file deleted by somebody else in the meantime costs that file and no other."""
+    write(tmp_path, {"a.txt": "A", "b.txt": "B", "c.txt": "C"})
+    skipped: list[Skipped] = []
+    reading = read_sources([tmp_path], on_skip=skipped.append)
+    assert next(reading).text == "A"
+    (tmp_path / "b.txt").unlink()
+    assert [d.text for d in reading] == ["C"]
+    assert skipped == [Skipped("b.txt", "cannot be read: No such file or directory")]
+
+
 def test_a_beir_folder_is_its_corpus(tmp_path: Path) -> None:
     """Queries and judgements are no documents, wherever in the tree the set lies."""
     line = '{"_id": "7", "title": "T", "text": "x"}\n'
