@@ -24,8 +24,9 @@ from pydantic import BaseModel, ValidationError
 
 from branchwise.prompts import limits as around
 from branchwise.prompts.budget import Meter
+from branchwise.prompts.language import other_language
 from branchwise.prompts.library import PromptLibrary, Rendered
-from branchwise.prompts.limits import Gate, Limits
+from branchwise.prompts.limits import Limits, gate_for
 from branchwise.prompts.model import ChatModel, Message, ModelReply, Request, TokenChoice
 from branchwise.prompts.parse import read_json
 from branchwise.prompts.prices import PriceList, load_prices
@@ -90,7 +91,7 @@ class Asker:
         self.model = model
         self.library = library or PromptLibrary()
         self.cache = cache
-        self.gate = Gate(limits or _limits_for(model))
+        self.gate = gate_for(model.endpoint, limits or _limits_for(model))
         self.price = (prices or load_prices()).find(model.name, model.endpoint)
         self.temperature = temperature
 
@@ -155,6 +156,8 @@ class Asker:
             reply_now = await self._complete(asking, meter)
             spent += reply_now.usage
             attempt = _examine(reply_now, reply, accept, last=again)
+            if rendered.follows_language and not attempt.complaint and not again:
+                attempt.complaint = other_language(_prose(attempt.value), rendered.sources) or ""
             if attempt.value is not None and not attempt.complaint:
                 asked = Asked(
                     value=attempt.value,
@@ -304,9 +307,12 @@ class Asker:
 
 
 def _limits_for(model: ChatModel) -> Limits:
-    """The usual limits, with the concurrency that `doctor` found useful."""
+    """The usual limits, with what `doctor` found useful or the user wrote into the profile."""
     profile = load_profile(model.name, model.endpoint)
-    return Limits(concurrency=profile.concurrency) if profile and profile.concurrency else Limits()
+    if profile is None:
+        return Limits()
+    told = {name: getattr(profile, name) for name in ("concurrency", "requests_per_minute", "tokens_per_minute")}
+    return Limits(**{name: value for name, value in told.items() if value is not None})
 
 
 def request_key(model: str, request: Request, template_sha256: str) -> str:
@@ -336,6 +342,21 @@ def _examine(reply: ModelReply, kind: type[T], accept: Callable[[T], str | None]
         return attempt
     attempt.complaint = (accept(attempt.value) if accept else None) or ""
     return attempt
+
+
+def _prose(value: Any) -> str:
+    """All texts of a reply, one after the other."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, dict):
+        value = list(value.values())
+    return (
+        " ".join(filter(None, map(_prose, value)))
+        if isinstance(value, list)
+        else value
+        if isinstance(value, str)
+        else ""
+    )
 
 
 def _describe(error: Mapping[str, Any]) -> str:

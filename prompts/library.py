@@ -1,7 +1,8 @@
 """Loads the prompt templates, refuses wrong variables, renders messages, hashes what was used.
 
 A template is a Markdown file `<name>.v<version>.md` beside this module, or in a folder of the user's that overrides it
-by the same file name. Its front matter declares the purpose and every variable with its kind:
+by the same file name. Its front matter declares the purpose, whether replies are to be in the language of the fenced
+texts (`language: source`), and every variable with its kind:
 
     text           written by us or by the caller, tags neutralised; for "" the section of that name, if there is one
     flag           True inserts the section of that name, False nothing
@@ -39,6 +40,7 @@ class Template:
 
     name: str
     purpose: str
+    follows_language: bool
     variables: Mapping[str, str]
     sections: Mapping[str, str]
     sha256: str
@@ -46,12 +48,16 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """A prompt ready to send. `sources` are the fenced texts in it: a reply derives from them and from nothing else."""
+    """A prompt ready to send. `sources` are the fenced texts in it: a reply derives from them and from nothing else.
+
+    `follows_language`: the reply is to be in their language.
+    """
 
     name: str
     messages: tuple[Message, ...]
     sha256: str
     sources: tuple[str, ...] = field(default=(), repr=False)
+    follows_language: bool = False
 
 
 class PromptLibrary:
@@ -95,7 +101,13 @@ class PromptLibrary:
         )
         fenced = [key for key, kind in template.variables.items() if kind == "data" or kind.startswith("list")]
         sources = tuple(text for key in fenced for text in _texts(variables[key]))
-        return Rendered(name=name, messages=messages, sha256=template.sha256, sources=sources)
+        return Rendered(
+            name=name,
+            messages=messages,
+            sha256=template.sha256,
+            sources=sources,
+            follows_language=template.follows_language,
+        )
 
     def template(self, name: str) -> Template:
         """The template called `name` ("judge_leaf.v1"); a name that nobody wrote is a KeyError."""
@@ -110,7 +122,7 @@ def load_template(path: Path) -> Template:
     """Read and check one template file."""
     text = path.read_text(encoding="utf-8").replace("\r\n", "\n").lstrip("\ufeff")
     head, body = _split_front_matter(path, text)
-    purpose, variables = _read_front_matter(path, head)
+    purpose, language, variables = _read_front_matter(path, head)
     pieces = _SECTION.split(body)
     sections = {name: content.rstrip("\n") for name, content in zip(pieces[1::2], pieces[2::2], strict=True)}
     flags = {name for name, kind in variables.items() if kind == "flag"}
@@ -123,6 +135,7 @@ def load_template(path: Path) -> Template:
     return Template(
         name=path.name.removesuffix(".md"),
         purpose=purpose,
+        follows_language=language == "source",
         variables=variables,
         sections=sections,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
@@ -144,17 +157,19 @@ def _split_front_matter(path: Path, text: str) -> tuple[str, str]:
     return parts[1], parts[2]
 
 
-def _read_front_matter(path: Path, head: str) -> tuple[str, dict[str, str]]:
-    purpose, variables = "", {}
+def _read_front_matter(path: Path, head: str) -> tuple[str, str, dict[str, str]]:
+    purpose, language, variables = "", "", {}
     for line in head.splitlines():
         key, _, value = (part.strip() for part in line.partition(":"))
         if line.startswith("purpose:"):
             purpose = value
+        elif line.startswith("language:") and value in ("source", "any"):
+            language = value
         elif line.startswith("  ") and _KIND.fullmatch(value):
             variables[key] = value
         elif line.strip() and line.strip() != "variables:":
             raise InputError(f"{path}: cannot read the line {line.strip()!r} of the front matter.")
-    return purpose, variables
+    return purpose, language, variables
 
 
 def _check_variables(template: Template, given: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import random
 import statistics
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -32,9 +33,10 @@ DOWN_AFTER = 8  # failures in a row, over all calls, before an endpoint is taken
 class Limits:
     """How an endpoint may be used. Seconds, and whole numbers of at least 1; None is no limit.
 
-    `attempts` counts the first try: with 8, calls that fail 30 % of the time all fail once in 15,000. `patience` is the
-    longest wait between two attempts. `hedge_after` sends a second copy of a call that takes this many times the median
-    (at most one call in twenty); None, the default, never does: a hedged call is paid twice.
+    `attempts` counts the first try: with 8, calls that fail 30 % of the time all fail once in 15,000. `timeout` is of
+    one attempt, `patience` the longest wait between two, `total` what a call may take with all its attempts.
+    `hedge_after` sends a second copy of a call that takes this many times the median (at most one call in twenty);
+    None, the default, never does: a hedged call is paid twice.
     """
 
     concurrency: int = 16
@@ -44,6 +46,7 @@ class Limits:
     attempts: int = 8
     first_wait: float = 0.5
     patience: float = 60.0
+    total: float = 600.0
     hedge_after: float | None = None
 
     def __post_init__(self) -> None:
@@ -181,6 +184,21 @@ class Gate:
             return wait
 
 
+_gates: weakref.WeakValueDictionary[tuple[str, Limits], Gate] = weakref.WeakValueDictionary()
+_gates_lock = threading.Lock()
+
+
+def gate_for(endpoint: str, limits: Limits) -> Gate:
+    """The gate of a server, one for all who call it under the same limits; a model in this process gets its own."""
+    if "//" not in endpoint:
+        return Gate(limits)
+    with _gates_lock:
+        gate = _gates.get((endpoint, limits))
+        if gate is None:
+            gate = _gates[(endpoint, limits)] = Gate(limits)
+        return gate
+
+
 def _admit(ticket: asyncio.Future[None]) -> None:
     if not ticket.done():
         ticket.set_result(None)
@@ -236,6 +254,7 @@ async def call(
         wish = read_wish(_failure(state)) or 0.0
         return (
             state.attempt_number >= (1 if gate.is_down else limits.attempts)
+            or (state.seconds_since_start or 0.0) >= limits.total
             or wish > limits.patience
             or (left is not None and wish >= left)
         )

@@ -22,7 +22,8 @@ class Profile:
     """Settings that suit a model on its server; None where nothing was found out.
 
     `context_window` in tokens, `structure` and `limit_field` as in openai_chat.Dialect, `concurrency` the calls at once
-    beyond which the server gave no more, `tokens_per_second` what it wrote then, all calls together.
+    beyond which the server gave no more, `tokens_per_second` what it wrote then, all calls together. The rates a
+    minute are the user's to write in: no server tells them.
     """
 
     model: str
@@ -34,6 +35,8 @@ class Profile:
     logprobs: bool = False
     prefix_cache: bool = False
     concurrency: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     tokens_per_second: float | None = None
 
 
