@@ -46,7 +46,7 @@ def check_search(result: SearchResult, model: str) -> None:
     assert result.usage.calls > 0
     assert result.usage.input_tokens > 0
     assert {hit.passage.doc_id for hit in result.hits} <= set(TEXTS)
-    assert result.hits
+    assert result.hits, [dict(judgement.scores) for judgement in result.judgements]
     for judgement in result.judgements:
         assert all(score is None or 0 <= score <= 1 for score in judgement.scores.values())
         assert set(judgement.scores) <= set(judgement.slate.node_ids)
