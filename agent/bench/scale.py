@@ -166,7 +166,9 @@ def peak_memory() -> float | None:
 def measure(passages: int, dimension: int, path: Path) -> dict[str, Any]:
     """All figures for one size; the index is left at `path`."""
     world = make_world(passages, dimension)
+    before = time.process_time()
     phases = measure_build(world, path)
+    processor = time.process_time() - before
     chance = np.random.default_rng(2)
     rows = chance.integers(0, passages, ROUNDS)
     queries = [" ".join(world.documents[row].text.split()[:8]) for row in rows]
@@ -177,6 +179,7 @@ def measure(passages: int, dimension: int, path: Path) -> dict[str, Any]:
         "dimension": dimension,
         "build (s)": sum(phases.values()),
         "build without Chroma (s)": sum(seconds for name, seconds in phases.items() if name != "Chroma"),
+        "build, all processors (s)": processor,
         "build, peak memory (MB)": peak_memory(),
         "phases (s)": phases,
         **use,
