@@ -51,6 +51,7 @@ from branchwise.stores.records import (
 )
 
 if TYPE_CHECKING:
+    from branchwise.agent.chat import Chat
     from branchwise.agent.engine import Engine
     from branchwise.agent.search.config import SearchConfig
     from branchwise.prompts.ask import Asker
@@ -206,13 +207,26 @@ class Collection:
         """Who judges: "embedded" or a model's name."""
         return self.engine.judge_name
 
-    def search(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> SearchResult:
-        """The best `k` passages with the path to each; within `budget`, else until it is decided."""
-        return run(self.asearch(question, k=k, budget=budget))
+    def search(
+        self, question: str | Question, *, k: int = 10, budget: Budget | None = None, hops: bool = False
+    ) -> SearchResult:
+        """The best `k` passages with the path to each; within `budget`, else until it is decided.
 
-    async def asearch(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> SearchResult:
+        With `hops`, sub-questions are searched too, and then what the first passages name: for questions whose answer
+        stands in no one place. It costs several searches, and blurs questions that need only one.
+        """
+        return run(self.asearch(question, k=k, budget=budget, hops=hops))
+
+    async def asearch(
+        self, question: str | Question, *, k: int = 10, budget: Budget | None = None, hops: bool = False
+    ) -> SearchResult:
         """See `search`."""
-        return await self.engine.search(question, k=k, budget=budget)
+        if not hops:
+            return await self.engine.search(question, k=k, budget=budget)
+        from branchwise.agent.engine import check_question
+        from branchwise.agent.multihop import search_in_hops
+
+        return await search_in_hops(self.engine, check_question(question, k), k=k, budget=budget)
 
     def ask(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> Answer:
         """An answer whose every citation was found in the stored text; `found` is False where nothing supports one."""
@@ -233,6 +247,12 @@ class Collection:
     ) -> AsyncIterator[Event | SearchResult | Answer]:
         """See `stream`."""
         return self.engine.stream(question, k=k, budget=budget, answer=answer)
+
+    def chat(self, *, k: int = 10, budget: Budget | None = None) -> Chat:
+        """A conversation, in which a question may point back to what was said; `budget` is for each question."""
+        from branchwise.agent.chat import Chat
+
+        return Chat(engine=self.engine, k=k, budget=budget or Budget())
 
     def trace(self, question: str | Question, *, k: int = 10, budget: Budget | None = None) -> list[Event]:
         """All steps of a search: what agent.search.trace writes, draws and replays."""

@@ -111,9 +111,13 @@ class GainPolicy:
             else:
                 state.close_branch(node_id)
         found = Counter(node_id for leaf in view.good() for node_id in state.tree.path_to(leaf))
-        for node_id in nlargest(WEIGHED, high, key=state.worth):
+        votes: Counter[str] = Counter()
+        for leaf, vote in islice(zip(view.judged, view.votes.tolist(), strict=True), 2 * self.k):
+            for node_id in state.tree.path_to(leaf):
+                votes[node_id] += vote
+        for node_id in nlargest(WEIGHED, high, key=lambda n: state.worth(n) + votes[n]):
             if children := state.visible_children(node_id):
-                yield self._descend(state, view, node_id, children, found[node_id])
+                yield self._descend(state, view, node_id, children, found[node_id], votes[node_id])
 
     def _leaves(self, view: View, parent: str | None, own: list[str], odds: float, pending: float) -> Choice:
         """A slate of unread leaves: a cluster's own, filled up with the best unread ones of elsewhere."""
@@ -131,12 +135,18 @@ class GainPolicy:
         why = f"about {odds:.1f} good passages expected among {len(candidates)} unread"
         return Choice(slate=slate, expected_gain=gain.worth_of_finds(view.find, odds, pending=pending), why=why)
 
-    def _descend(self, state: SearchState, view: View, node_id: str, children: tuple[str, ...], found: int) -> Choice:
-        """A slate of clusters: worth a find, if there is one left beneath, once all levels down to it are read."""
+    def _descend(
+        self, state: SearchState, view: View, node_id: str, children: tuple[str, ...], found: int, votes: float
+    ) -> Choice:
+        """A slate of clusters: worth a find, if there is one left beneath, once all levels down to it are read.
+
+        And worth a second opinion on what was read already: the finalists beneath are judged once more by their path.
+        """
         left = state.worth(node_id) / (1.0 + SATISFIED * found)
         anchors = cluster_anchors(state, node_id, children)
         slate = Slate(parent=node_id, candidate_ids=children, anchor_ids=anchors, kind="inner")
-        expected = gain.worth_of_finds(view.find, left) / (1.0 + LEVEL_COST * (state.tree.height(node_id) - 1))
+        levels = 1.0 + LEVEL_COST * (state.tree.height(node_id) - 1)
+        expected = (gain.worth_of_finds(view.find, left) + self.config.alpha * votes) / levels
         return Choice(slate=slate, expected_gain=expected, why=f"odds {left:.2f} of an unread good passage beneath")
 
     def _rescore(self, state: SearchState, view: View) -> Choice | None:

@@ -1,8 +1,7 @@
 """The final order: what the judge said, what the path says, what BM25 and the vectors say, as one score a leaf.
 
-The path counts half, as in the paper: the judge's view of the branches above is made of other calls, and so of other
-errors, than its view of the leaf. (Half against none, 20 simulated calls, even queries: .96 against .80 on BRIGHT's
-questions with a strong judge, .65 against .56 with a weak one.)
+The path counts half, as in the paper, where the judge is trusted: its view of the branches above is made of other calls,
+and so of other errors, than its view of the leaf.
 
 A judged leaf's latent score is a posterior: its prior was made of the cheap legs and the path (agent.search.belief),
 and the noisier the judge has proved to be, the more of that prior is left. But repeats show only the noise that comes
@@ -24,7 +23,11 @@ from branchwise.agent.search.state import SearchState
 NOISE_AT_HALF = 0.05
 """Noise at which an indiscriminate judge is trusted as much as the cheap legs."""
 CROWD = 25.0
-"""So many leaves scored alike high, and the judge is taken to be indiscriminate."""
+CROWDED = 0.35
+"""So many leaves scored alike high, or this share of all that were read, and the judge is taken to be
+indiscriminate."""
+MOST = 0.95
+"""A judge is never ignored altogether."""
 UNREAD = 0.8
 """An unread leaf counts this much of what is expected of it: what was read comes first among equals."""
 
@@ -48,12 +51,12 @@ def rank(state: SearchState, *, limit: int) -> list[Ranked]:
     theta = np.array([latent.theta for leaf in judged if (latent := state.latent(leaf))])
     score = np.concatenate([theta, UNREAD * expected])
     rows = np.array([state.tree.leaf_row[leaf] for leaf in leaves])
-    if state.config.fuse:
-        share = legs_share(theta, state.judge["leaf"][0])
-        score = (1 - share) * score + share * np.maximum(state.prior.fused[rows], 0.0)
+    share = legs_share(theta, state.judge["leaf"][0]) if state.config.fuse else 0.0
+    score = (1 - share) * score + share * np.maximum(state.prior.fused[rows], 0.0)
     if state.tree.root_id in state.opened:
         above = np.array([state.path(state.tree.parents(leaf)[0]) for leaf in leaves], dtype=np.float64)
-        score = state.config.alpha * above + (1 - state.config.alpha) * score
+        alpha = state.config.alpha * (1 - share)
+        score = alpha * above + (1 - alpha) * score
     order = np.lexsort((rows, -score))[:limit]
     return [Ranked(node_id=leaves[i], score=float(score[i]), judged=int(i) < len(judged)) for i in order]
 
@@ -69,4 +72,4 @@ def legs_share(theta: Floats, noise: float) -> float:
     if not power.any():
         return 1.0 if not len(theta) else noise / (noise + NOISE_AT_HALF)
     crowd = float(power.sum() ** 2 / (power**2).sum())
-    return noise / (noise + NOISE_AT_HALF) * min(1.0, crowd / CROWD)
+    return min(MOST, noise / (noise + NOISE_AT_HALF) * max(crowd / CROWD, crowd / len(theta) / CROWDED))

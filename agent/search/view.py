@@ -16,6 +16,8 @@ from branchwise.agent.search.state import SearchState
 
 GOOD = 0.6
 """A find is expected to be at least this good, until better ones are read."""
+LASTING = 0.15
+"""Spread at 0.5 of the errors that a judge makes every time it reads the same leaf, and no repeat shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,8 @@ class View:
     """`judged` leaves with `theta`, `times` shown and `doubt` (what one more score of each would add); `unread` ones
     with `odds` that each is good.
 
-    `level` is what the best score, `junk` what the usual one scores: odds and doubts are on the scale between the two.
+    `votes` is what another opinion of each would add, such as that on the branch it lies in: a judge that repeats itself
+    may still be wrong. `level` is what the best score, `junk` what the usual one scores: odds and doubts are on the scale between the two.
     `find` is what one more leaf as good as `level` would add.
     """
 
@@ -31,6 +34,7 @@ class View:
     theta: Floats
     times: Floats
     doubt: Floats
+    votes: Floats
     unread: list[str]
     odds: Floats
     level: float
@@ -47,12 +51,14 @@ class View:
         level = max(GOOD, float(theta[0])) if len(theta) else GOOD
         junk = min(float(np.median(theta)), level / 2) if len(theta) else 0.0
         noise = state.judge["leaf"][0] * np.sqrt(shape(theta))
+        lasting = LASTING * np.sqrt(shape(theta))
         unread, expected = state.unread_leaves()
         return cls(
             judged=tuple(leaf for leaf, _ in known),
             theta=theta,
             times=np.array([state.shown[leaf] for leaf, _ in known]),
             doubt=gain.worth_of_rescoring(theta, sd, noise, k, junk=junk, level=level) if len(theta) else theta,
+            votes=gain.worth_of_rescoring(theta, lasting, lasting, k, junk=junk, level=level) if len(theta) else theta,
             unread=unread,
             odds=np.clip((expected - junk) / (level - junk), 0.0, 1.0),
             level=level,

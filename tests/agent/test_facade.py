@@ -117,3 +117,18 @@ def test_budget_of_a_search(collection: Collection) -> None:
     """A budget is kept, and said to be spent."""
     result = collection.search(ASKED, budget=Budget(max_calls=0))
     assert result.partial
+
+
+async def test_chat_understands_what_points_back(collection: Collection) -> None:
+    """A collection starts a conversation."""
+    chat = collection.chat(k=3)
+    await chat.ask("Why do moths circle lamps?")
+    answer = await chat.ask("And what disturbs them?")
+    assert answer.search.hits[0].passage.doc_id == "moths-0"
+
+
+def test_hops_find_what_one_search_finds(collection: Collection) -> None:
+    """Searching in hops keeps the passage that one search finds, within one budget."""
+    result = collection.search(ASKED, hops=True, budget=Budget(max_calls=6))
+    assert "bread-0" in [hit.passage.passage_id for hit in result.hits]
+    assert len(result.judgements) <= 6
