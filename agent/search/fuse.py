@@ -1,7 +1,7 @@
 """The final order: what the judge said, what the path says, what BM25 and the vectors say, as one score a leaf.
 
-The path counts half, as in the paper, where the judge is trusted: its view of the branches above is made of other calls,
-and so of other errors, than its view of the leaf.
+The path counts half, as in the paper, where the judge is trusted: its view of the branches above is made of other
+calls, and so of other errors, than its view of the leaf.
 
 A judged leaf's latent score is a posterior: its prior was made of the cheap legs and the path (agent.search.belief),
 and the noisier the judge has proved to be, the more of that prior is left. But repeats show only the noise that comes

@@ -25,9 +25,9 @@ class View:
     """`judged` leaves with `theta`, `times` shown and `doubt` (what one more score of each would add); `unread` ones
     with `odds` that each is good.
 
-    `votes` is what another opinion of each would add, such as that on the branch it lies in: a judge that repeats itself
-    may still be wrong. `level` is what the best score, `junk` what the usual one scores: odds and doubts are on the scale between the two.
-    `find` is what one more leaf as good as `level` would add.
+    `votes` is what another opinion of each would add, such as that on the branch it lies in: a judge that repeats
+    itself may still be wrong. `level` is what the best leaf scores, `junk` what the usual one does: odds and doubts
+    are on the scale between the two. `find` is what one more leaf as good as `level` would add.
     """
 
     judged: tuple[str, ...]
