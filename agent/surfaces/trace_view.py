@@ -124,7 +124,7 @@ def read_events(events: Iterable[Event]) -> Told:
             case "calibrated":
                 done = [step for step in told.steps if step["done"]]
                 if done:
-                    done[-1]["nodes"] = payload["nodes"]
+                    done[-1]["nodes"] |= payload["nodes"]  # an event tells only what has changed
             case "hits":
                 told.ranking = list(payload["hits"])
             case "stopped":

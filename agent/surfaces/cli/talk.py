@@ -93,6 +93,8 @@ def _obey(terminal: Terminal, chat: Chat, line: str) -> None:
         except OSError as error:
             raise InputError(f"{rest} cannot be written: {error.strerror}.") from error
         terminal.say(f"{len(chat.exchanges)} exchanges, {rest}.", style="dim")
+    elif name not in COMMANDS:
+        raise InputError(f"There is no command {name!r}.", hint="/help lists them.")
     else:
         for shown in chat.command(line).split("\n"):
             indent = len(shown) - len(shown.lstrip())

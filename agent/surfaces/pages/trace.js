@@ -19,7 +19,7 @@ function knownAfter(count) {
     for (const id of step.candidates) known.asked.add(id);
     for (const [id, score] of Object.entries(step.scores)) if (score !== null) known.local[id] = score;
     for (const [id, reason] of Object.entries(step.reasons || {})) if (reason) known.reason[id] = reason;
-    if (Object.keys(step.nodes).length) known.latent = step.nodes;
+    Object.assign(known.latent, step.nodes); // only what this reply has changed
     if (at === count - 1) known.fresh = new Set(step.candidates);
   });
   return known;
@@ -66,14 +66,20 @@ function draw(id, known, last) {
   if (said) row.append(element("div", { class: "why", text: said }));
   const holder = element("div", { class: "node", role: "listitem" }, row);
   const children = (below[id] || []).filter((child) => last || seen(child, known));
-  const order = (child) => -((known.latent[child] || [])[PATH] ?? known.local[child] ?? -1);
-  children.sort((a, b) => order(a) - order(b));
+  children.sort((a, b) => best(b, known) - best(a, known));
   if (children.length) holder.append(element("div", { role: "list" }, ...children.map((child) => draw(child, known, last))));
   if (last && data.hidden[id]) {
     const count = data.hidden[id];
     holder.append(element("p", { class: "why soft small", text: `${plural(count, "more child", "more children")} not shown to the judge` }));
   }
   return holder;
+}
+
+// How good the best passage at or below a node is: hits by rank, then path relevance. Good branches are drawn first.
+function best(id, known) {
+  const { passage, rank } = nodes[id];
+  const own = rank ? 1 + 1 / rank : (known.latent[id] || [])[PATH] ?? known.local[id] ?? -1;
+  return Math.max(passage === null ? -1 : own, ...(below[id] || []).map((child) => best(child, known)));
 }
 
 function touched(id, known) {

@@ -9,13 +9,19 @@ function label(place) {
   return node[TITLE] || (node[PASSAGE] ? node[TEXT].slice(0, 80) : node[ID]);
 }
 
+// The beginning of a node's text, without a title that it only repeats.
+function gist(node) {
+  const text = node[TEXT].startsWith(node[TITLE]) ? node[TEXT].slice(node[TITLE].length) : node[TEXT];
+  return text.replace(/^[\s,.:;-]+/, "").slice(0, 240);
+}
+
 function draw(place) {
   const node = nodes[place];
   const leaf = node[PASSAGE] !== null;
   const summary = element("summary", {},
     element("span", { class: "name", text: label(place) }),
     leaf ? null : element("span", { class: "size number", text: plural(node[LEAVES], "passage") }),
-    element("span", { class: "gist", text: node[TEXT].slice(0, 240) }));
+    element("span", { class: "gist", text: gist(node) }));
   const branch = element("details", { class: leaf ? "leaf" : "inner" }, summary);
   branch.addEventListener("toggle", () => branch.open && fill(branch, place));
   drawn.set(place, branch);
