@@ -183,6 +183,7 @@ class Asker:
         messages = self.library.rendered(prompt, variables).messages
         request = Request(messages=messages, name=prompt, max_tokens=max_tokens, temperature=self.temperature)
         meter = meter or Meter()
+        _check_allowed(request)
         prompt_tokens = self._check_window(request)
         with self._reserved(request, prompt_tokens, meter) as settle:
             pieces: list[str] = []
@@ -219,8 +220,7 @@ class Asker:
         prompt_tokens = self._check_window(request)
 
         async def attempt() -> ModelReply:
-            if _forbidden:
-                raise AssertionError(f"A model call was made where none is allowed: {request.name}")
+            _check_allowed(request)
             started = time.monotonic()
             with self._reserved(request, prompt_tokens, meter) as settle:
                 try:
@@ -304,6 +304,11 @@ class Asker:
                 sources=rendered.sources,
             )
         )
+
+
+def _check_allowed(request: Request) -> None:
+    if _forbidden:
+        raise AssertionError(f"A model call was made where none is allowed: {request.name}")
 
 
 def _limits_for(model: ChatModel) -> Limits:

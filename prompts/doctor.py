@@ -60,7 +60,7 @@ async def probes(asker: Asker, *, save_to: Path | None = None) -> AsyncIterator[
     except ModelError as problem:
         yield Probe(name="reply", status="fault", detail=problem.message, hint=problem.hint)
         return
-    yield Probe(name="reply", status="ok", detail=f"{first.model} answered within {first.usage.seconds:.1f} s")
+    yield _answered(model.name, first)
     for look in (_schema, _logprobs, _prefix_cache):
         try:
             found, profile = await look(asker, profile)
@@ -89,6 +89,15 @@ async def _complete(asker: Asker, text: str, *, max_tokens: int = REPLY_TOKENS, 
     except TimeoutError as problem:
         raise ModelUnavailable(f"No answer within {PATIENCE:.0f} seconds.") from problem
     return replace(reply, usage=replace(reply.usage, seconds=time.monotonic() - started))
+
+
+def _answered(name: str, reply: ModelReply) -> Probe:
+    """That the model answers, and whether it calls itself by another name (dated and prefixed names are usual)."""
+    detail = f"{reply.model} answered within {reply.usage.seconds:.1f} s"
+    if name.rsplit("/", 1)[-1] in reply.model or reply.model in name:
+        return Probe(name="reply", status="ok", detail=detail)
+    hint = f"You asked for {name}: cached replies and results will carry that name."
+    return Probe(name="reply", status="warning", detail=detail, hint=hint)
 
 
 async def _listed(model: OpenAIChat) -> tuple[Probe, int | None]:

@@ -82,6 +82,12 @@ async def test_no_server_is_one_fault() -> None:
     await asker.aclose()
 
 
+async def test_another_model_that_answers_is_named() -> None:
+    """A gateway that serves something else than it was asked for."""
+    with run_server(fault_for=always("other_model")) as server:
+        assert (await found_at(server))["reply"][0] == "warning"
+
+
 @pytest.mark.parametrize("fault", ["status_500", "html_with_200", "status_401", "reset", "garbage"])
 async def test_a_failing_server_never_breaks_the_doctor(fault: str) -> None:
     """Every fault ends as a finding."""
