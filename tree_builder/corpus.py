@@ -1,7 +1,7 @@
 """From sources to passages: documents read, cut and freed of duplicates, with everything that could not be used.
 
 The order of the documents decides the order of leaves. Knows no vectors and no tree. Tested in
-tests/tree_builder/test_corpus.py.
+tests/tree_builder/test_build.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many things at once, in order, with the first failure as it is. Tested in tests/tree_builder/test_gather.py."""
+"""Many things at once, in order, with the first failure as it is. Tested in tests/tree_builder/test_build.py."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Search-and-insert (lattice: section 1) decides where a leaf goes; here it is put there, and what has become too large or
 too small is mended around it: a node of more than M children is split, one of too few is merged with its nearest
 sibling, a node with a single child gives way to it. Nodes that nothing happened to keep their ids and their texts.
-Knows no texts. Tested in tests/tree_builder/test_graft.py and test_stateful.py.
+Knows no texts. Tested in tests/tree_builder/test_graft.py.
 """
 
 from __future__ import annotations

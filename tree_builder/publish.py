@@ -1,6 +1,6 @@
 """The last step of every writer: a finished generation into the staging folder, and then in front of the readers.
 
-Knows no models and makes no decisions. Tested in tests/tree_builder/test_publish.py.
+Knows no models and makes no decisions. Tested in tests/tree_builder/test_build.py.
 """
 
 from __future__ import annotations

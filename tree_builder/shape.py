@@ -1,6 +1,6 @@
 """Which tree is built, and the second homes of leaves: one door to bottom_up, top_down and hybrid.
 
-Tested in tests/tree_builder/test_shape.py.
+Tested in tests/tree_builder/test_hybrid.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Texts for an outline: every inner node summarised from its children, level by level, many at once.
 
 Knows no model and no file: the summariser writes, and whoever called puts the nodes into an index. Tested in
-tests/tree_builder/test_write.py.
+tests/tree_builder/test_build.py.
 """
 
 from __future__ import annotations

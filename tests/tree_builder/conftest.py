@@ -30,7 +30,7 @@ def make_documents() -> Callable[..., list[Document]]:
             topic = list(TOPICS)[number % len(TOPICS)]
             words = TOPICS[topic].split()
             lines = [
-                f"{topic} no {number * 31 + place}: {' '.join(rng.sample(words, 4))} at {rng.random():.6f}."
+                f"The {topic} is in the story of {' '.join(rng.sample(words, 4))}, as on page {number * 31 + place}."
                 for place in range(sentences)
             ]
             documents.append(Document(doc_id=f"doc-{number}", title=f"On the {topic} {number}", text=" ".join(lines)))
