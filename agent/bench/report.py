@@ -16,6 +16,8 @@ from branchwise.agent.bench.methods import METHODS
 from branchwise.agent.bench.runs import Run
 from branchwise.agent.bench.tables import Group, Table
 
+FOLDED = ("Significance", "What each part is worth", "Where gold was lost", "Cost and time")
+"""Sections with a table for each collection and judge, too long to show at once."""
 PAGE, TEXT = "report.html", "report.md"
 
 
@@ -52,7 +54,7 @@ def as_html(
     for heading, here in _sections(found, runs):
         body.append(f"<h2>{html.escape(heading)}</h2>")
         body += [f'<figure class="plot">{figure}</figure>' for figure in figures.get(heading, ())]
-        body += [html_table(table) for table in here]
+        body += [html_table(table, folded=heading in FOLDED and len(here) > 2) for table in here]
     if folder is not None:
         body += _links(runs, folder)
     frame = files("branchwise.agent.bench").joinpath("frame.html").read_text(encoding="utf-8")
@@ -70,20 +72,29 @@ def markdown_table(table: Table) -> str:
     return f"{table.caption}.\n\n" + "\n".join(lines)
 
 
-def html_table(table: Table) -> str:
-    """A table element with its caption; every cell is escaped."""
+def html_table(table: Table, *, folded: bool = False) -> str:
+    """A table under its caption; every cell is escaped. `folded`: only the caption shows until it is clicked."""
+    caption = html.escape(table.caption)
     if not table.rows:
-        return f"<p>{html.escape(table.caption)}: nothing.</p>"
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.head)
+        return f"<p>{caption}: nothing.</p>"
+    wordy = [any(row[at][:1].isalpha() for row in table.rows) for at in range(len(table.head))]
+    head = "".join(
+        f'<th scope="col"{" class=words" if words else ""}>{html.escape(cell)}</th>'
+        for cell, words in zip(table.head, wordy, strict=True)
+    )
     body = []
     for number, row in enumerate(table.rows):
-        cells = [
-            f"<td{' class=strong' if (number, at) in table.strong else ''}>{html.escape(cell)}</td>"
-            for at, cell in enumerate(row)
-        ]
+        cells = []
+        for at, cell in enumerate(row):
+            classes = " ".join(["words"] * wordy[at] + ["strong"] * ((number, at) in table.strong))
+            cells.append(
+                f'<td class="{classes}">{html.escape(cell)}</td>' if classes else f"<td>{html.escape(cell)}</td>"
+            )
         body.append(f"<tr>{''.join(cells)}</tr>")
-    caption = html.escape(table.caption)
-    return f'<div class="wide"><table><caption>{caption}.</caption><tr>{head}</tr>{"".join(body)}</table></div>'
+    drawn = f'<div class="wide"><table><tr>{head}</tr>{"".join(body)}</table></div>'
+    if folded:
+        return f"<details><summary>{caption}</summary>{drawn}</details>"
+    return f'<p class="caption">{caption}.</p>{drawn}'
 
 
 def _sections(found: Sequence[Group], runs: Sequence[Run]) -> list[tuple[str, list[Table]]]:

@@ -42,8 +42,9 @@ class Group:
     @property
     def title(self) -> str:
         """Dataset, half and judge in words."""
-        half = "" if self.part == "all" else f" ({self.part} queries)"
-        return f"{self.dataset}{half}, judge: {self.judge}"
+        count = (*self.runs, *self.free)[0].spec.queries
+        half = "" if self.part == "all" else f"{self.part} "
+        return f"{self.dataset} ({count} {half}queries), judge: {self.judge}"
 
     @property
     def budgets(self) -> list[int]:
@@ -159,7 +160,8 @@ def quality(group: Group) -> Table:
 
 def ablations(group: Group) -> Table | None:
     """What each part is worth: ours without it, at every budget, as a difference with its p value."""
-    budgets = [calls for calls in group.budgets if group.find(OURS, calls) is not None]
+    tried = {calls_of(run) for run in group.runs if run.spec.method in group.ablations}
+    budgets = [calls for calls in group.budgets if calls in tried and group.find(OURS, calls) is not None]
     rows: list[list[str]] = []
     strong: set[tuple[int, int]] = set()
     for name in group.ablations:
@@ -168,7 +170,7 @@ def ablations(group: Group) -> Table | None:
             found = _against_ours(group, name, calls)
             if found is not None and found.p_value < SIGNIFICANT:
                 strong.add((len(rows), len(texts)))
-            texts.append("" if found is None else f"{-found.difference:+.3f} (p {_p(found.p_value)})")
+            texts.append("" if found is None else f"{_change(-found.difference)} (p {_p(found.p_value)})")
         rows.append(texts)
     if not rows:
         return None
@@ -191,9 +193,9 @@ def significance(group: Group) -> Table | None:
                 continue
             if found.p_value < SIGNIFICANT:
                 strong.add((len(rows), 2))
-            interval = f"{found.low:+.3f} to {found.high:+.3f}"
+            interval = f"{_change(found.low)} to {_change(found.high)}"
             counted = f"{found.wins} / {found.ties} / {found.losses}"
-            rows.append([str(calls), name, f"{found.difference:+.3f}", interval, _p(found.p_value), counted])
+            rows.append([str(calls), name, _change(found.difference), interval, _p(found.p_value), counted])
     head = ["calls", "ours against", METRIC, "95 % interval", "p", "won / tied / lost"]
     caption = f"Paired randomisation test and bootstrap over queries, {group.title}; bold: p < {SIGNIFICANT}"
     return Table(caption=caption, head=head, rows=rows, strong=frozenset(strong)) if rows else None
@@ -283,6 +285,10 @@ def _quality_cell(run: Run, calls: int) -> str:
     used = run.mean("judged_slates") or 0.0
     text = f"{run.measured.mean[METRIC]:.3f} / {run.measured.mean['R@100']:.3f}"
     return f"{text} ({used:.1f})" if calls and used and used < calls - 0.05 else text
+
+
+def _change(value: float) -> str:
+    return f"{value:+.3f}" if abs(value) >= 0.0005 else "0.000"
 
 
 def _p(value: float) -> str:
