@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ class Connections(Generic[C]):
 
     def __init__(self, open_client: Callable[[], C]) -> None:
         self._open_client = open_client
-        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Pool[C]]] = weakref.WeakKeyDictionary()
+        self._pools: dict[asyncio.AbstractEventLoop, list[_Pool[C]]] = {}
         self._lock = threading.Lock()
 
     @asynccontextmanager
@@ -47,6 +46,8 @@ class Connections(Generic[C]):
         """A client of the running loop, for one call: the first that has room."""
         loop = asyncio.get_running_loop()
         with self._lock:
+            if loop not in self._pools:  # the clients of loops that have ended can be neither used nor closed
+                self._pools = {other: pools for other, pools in self._pools.items() if not other.is_closed()}
             pools = self._pools.setdefault(loop, [])
             pool = next((pool for pool in pools if pool.busy < POOL), None)
             if pool is None:
@@ -61,5 +62,7 @@ class Connections(Generic[C]):
 
     async def aclose(self) -> None:
         """Close the clients of the running loop; those of other loops go with their loops."""
-        for pool in self._pools.pop(asyncio.get_running_loop(), []):
+        with self._lock:
+            pools = self._pools.pop(asyncio.get_running_loop(), [])
+        for pool in pools:
             await pool.client.close()

@@ -208,6 +208,14 @@ def test_one_model_serves_threads_and_event_loops(server: LoopbackServer) -> Non
     assert results == [0.0] * 16
 
 
+def test_clients_of_ended_loops_are_let_go(server: LoopbackServer) -> None:
+    """A program that runs a new loop for every question keeps the clients of one."""
+    model = OpenAIChat("stand-in", server.base_url)
+    for _ in range(4):
+        asyncio.run(judge(model))
+    assert len(model._connections._pools) == 1
+
+
 async def test_the_key_is_sent_and_never_shown(server: LoopbackServer) -> None:
     """It is in the request's header, and in no error even when the server repeats it."""
     key = "sk-verysecret-123456"
