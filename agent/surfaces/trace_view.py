@@ -99,7 +99,7 @@ def draw_search(events: Iterable[Event], index: Index, *, gold: Collection[str] 
         "gold": [fate(index, told, leaf, hits.get(leaf)) for leaf in relevant],
         "hidden": _hidden(index, told, set(shown)),
     }
-    return fill_page("trace", title=data["title"], data=data)
+    return fill_page("trace", title=str(data["title"]), data=data)
 
 
 def read_events(events: Iterable[Event]) -> Told:

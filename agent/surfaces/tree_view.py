@@ -25,6 +25,11 @@ def plain(text: str) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
+def printable(text: str) -> str:
+    """`text` with its lines and spaces, without the characters that a terminal would obey."""
+    return "".join(letter if letter in "\n\t" else _CONTROL.sub(" ", letter) for letter in text)
+
+
 def count(number: int, noun: str) -> str:
     """ "1 passage", "2,000 passages"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -16,8 +16,6 @@ from branchwise.stores.errors import InputError
 from branchwise.stores.records import Question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from branchwise.agent.engine import Engine
     from branchwise.agent.surfaces.settings import Settings
     from branchwise.stores.records import Event
@@ -30,7 +28,7 @@ Filter = Annotated[
     list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Only such metadata; repeatable.")
 ]
 Trace = Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Keep every step; .html draws a picture.")]
-Stream = Annotated[bool, typer.Option("--stream", help="Tell each step on stderr while it happens.")]
+Stream = Annotated[bool, typer.Option("--stream", help="Tell each step, and the answer, while it happens.")]
 Why = Annotated[bool, typer.Option("--why", help="Every score of every node on the way to a hit.")]
 
 
@@ -94,7 +92,7 @@ def ask(
         if trace:
             steps.keep(trace)
     terminal.give(answer_json(answer))
-    for part in draw_answer(answer):
+    for part in draw_answer(answer, told=steps.told):
         terminal.say(part)
     for note in answer.notes:
         terminal.note(note, style="yellow")
@@ -122,16 +120,27 @@ class Steps:
 
     def __init__(self, terminal: Terminal, engine: Engine, *, stream: bool) -> None:
         self._engine = engine
-        self._tell: Callable[[str], None] | None = terminal.note if stream else None
+        self._terminal = terminal
+        self._stream = stream
         self._events: list[Event] = []
+        self.told = False
+        """True once the answer's text has been said, piece by piece."""
 
     def __call__(self, event: Event) -> None:
         """Take in one event."""
+        from rich.text import Text
+
         from branchwise.agent.surfaces.progress import step_line
+        from branchwise.agent.surfaces.tree_view import printable
 
         self._events.append(event)
-        if self._tell and (line := step_line(event, self._engine.index.tree)):
-            self._tell(line)
+        if not self._stream:
+            return
+        if event.kind == "token":
+            self.told = True
+            self._terminal.say(Text(printable(event.payload["text"])), end="")
+        elif line := step_line(event, self._engine.index.tree):
+            self._terminal.note(line)
 
     def keep(self, path: Path) -> None:
         """Write the trace to `path`: JSON lines, or a picture where it ends in .html."""

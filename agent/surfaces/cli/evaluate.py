@@ -167,18 +167,20 @@ def _judged_by(settings: Settings, simulate: str | None) -> str:
 
 
 def _table(rows: list[Mapping[str, Any]]) -> Table:
+    """One row a method: metrics, then what a query took on average; columns of nothing are left out."""
     from rich.table import Table
 
     metrics = list(rows[0]["metrics"]) if rows else []
-    spent = ("calls", "input_tokens", "output_tokens", "seconds", "cost")
+    spent = {"calls": "calls", "input_tokens": "in", "output_tokens": "out", "seconds": "s", "cost": "money"}
+    spent = {key: name for key, name in spent.items() if any(row[key] is None or row[key] for row in rows)}
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("method", "judge"):
-        table.add_column(name)
-    for name in (*metrics, *(name.replace("_", " ") for name in spent)):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in (*metrics, *spent.values()):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         measured = [f"{row['metrics'][name]:.3f}" for name in metrics]
-        table.add_row(row["method"], row["judge"], *measured, *(_number(row[name]) for name in spent))
+        table.add_row(row["method"], row["judge"], *measured, *(_number(row[key]) for key in spent))
     return table
 
 

@@ -74,10 +74,12 @@ def scores_of(step: Step) -> str:
     return f"judge {_score(step.local) or '-'} calibrated {_score(step.calibrated)} path {_score(step.path)}  "
 
 
-def draw_answer(answer: Answer) -> Iterator[RenderableType]:
-    """The answer and below it where each citation stands."""
-    for paragraph in answer.text.split("\n"):
+def draw_answer(answer: Answer, *, told: bool = False) -> Iterator[RenderableType]:
+    """The answer and below it where each citation stands; without its text where that was `told` already."""
+    for paragraph in [] if told else answer.text.split("\n"):
         yield Text(_wrapped(plain(paragraph), 100))
+    if told:
+        yield Text("")
     if answer.citations:
         yield Text("")
     for citation in answer.citations:

@@ -51,7 +51,8 @@ class Terminal:
     def give(self, result: Mapping[str, Any]) -> None:
         """The whole result as one JSON object; nothing without --json. Called once a command."""
         if self.json:
-            sys.stdout.write(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+            readable = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+            sys.stdout.write(json.dumps(result, ensure_ascii=not readable, indent=2) + "\n")
 
     def confirm(self, question: str, *, instead: str = "Give --yes.") -> bool:
         """Ask before something that cannot be undone or costs money.

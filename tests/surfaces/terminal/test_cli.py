@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,3 +279,56 @@ def test_chat_takes_questions_from_a_pipe(library: Path) -> None:
     turns = ran.json()["turns"]
     assert [turn["asked"] for turn in turns] == [QUESTION, "And why do fish survive it?"]
     assert all(turn["search"]["hits"] for turn in turns)
+
+
+def test_what_a_terminal_cannot_show_is_no_error(library: Path) -> None:
+    """In a locale without Unicode nothing fails: text is replaced, JSON is escaped and stays whole."""
+    shown = branchwise("tree", "show", "-i", library, PYTHONIOENCODING="ascii")
+    assert shown.code == 0, shown.err
+    asked = branchwise("search", "Ebbe und Flut — ½?", "-i", library, "--json", PYTHONIOENCODING="ascii")
+    assert asked.json()["query"] == "Ebbe und Flut — ½?"
+
+
+def test_an_answer_is_told_while_it_happens(call: Call, library: Path) -> None:
+    """`ask --stream` says the answer once, piece by piece, and the steps on stderr."""
+    whole = call("ask", QUESTION, "-i", library, "--json").json()["text"]
+    ran = call("ask", QUESTION, "-i", library, "--stream")
+    assert " ".join(ran.out.split()).count(" ".join(whole.split())) == 1
+    assert "stopped:" in ran.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_serve_says_where_and_ends_on_ctrl_c(library: Path) -> None:
+    """`serve --json` gives one object with the address, answers there, and ends quietly."""
+    pytest.importorskip("uvicorn")
+    command = [sys.executable, "-c", ENTRY, "serve", "-i", f"books={library}", "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as server:
+        assert server.stdout is not None
+        said = b""
+        while not said.endswith(b"}\n}\n"):
+            line = server.stdout.readline()
+            assert line, server.stderr and server.stderr.read().decode()
+            said += line
+        told = json.loads(said)
+        assert told["indexes"] == {"books": str(library)}
+        with urllib.request.urlopen(f"{told['url']}/healthz", timeout=30) as reply:
+            assert reply.status == 200
+        server.send_signal(signal.SIGINT)
+        _, err = server.communicate(timeout=60)
+    assert server.returncode in (0, 130)
+    assert b"Traceback" not in err
+
+
+def test_mcp_leaves_stdout_to_the_protocol(library: Path) -> None:
+    """`mcp` speaks JSON-RPC on stdout and nothing else, and ends with its input."""
+    pytest.importorskip("mcp")
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
+    }
+    ran = branchwise("mcp", "-i", library, stdin=json.dumps(hello) + "\n")
+    assert ran.code == 0, ran.err
+    assert [json.loads(line)["id"] for line in ran.out.splitlines()] == [1]
+    assert "No LLM was used" in ran.err
