@@ -89,7 +89,7 @@ def run_demo(terminal: Terminal, path: Path) -> None:
         ("branchwise build DOCS -i docs-index", "your own documents"),
         ("branchwise doctor --model NAME --base-url URL", "whether a language model of yours can help"),
     ):
-        terminal.say(f"  {command:<58}{purpose}")
+        terminal.say(f"  {command:<64}{purpose}")
 
 
 def read_forks(index: Index, answer: Answer) -> list[Fork]:
