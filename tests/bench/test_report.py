@@ -13,21 +13,23 @@ from branchwise.agent.bench.report import as_html, html_table, markdown_table, w
 from branchwise.agent.bench.runs import Run, run_method
 from branchwise.agent.bench.tables import Table
 from branchwise.agent.bench.testbed import Bench, simulated
+from branchwise.agent.bench.world import World
+from branchwise.stores.index import Index
 from branchwise.stores.records import Budget
 
 
-@pytest.fixture
-def runs(bench: Bench) -> list[Run]:
+@pytest.fixture(scope="module")
+def runs(world: World, world_index: Path) -> list[Run]:
     """Four methods at two budgets and one ablation, under a simulated judge."""
-    judge = simulated(bench, "flash")
-    wanted = [
-        ("hybrid", 3),
-        *((name, n) for name in ("rerank", "lattice", "branchwise", "branchwise-no-tree") for n in (3, 6)),
-    ]
-    return [
-        asyncio.run(run_method(bench, method(name), lambda meter: judge, Budget(max_calls=calls)))
-        for name, calls in wanted
-    ]
+    names = ("rerank", "lattice", "branchwise", "branchwise-no-tree")
+    wanted = [("hybrid", 3), *((name, calls) for name in names for calls in (3, 6))]
+    with Index.open(world_index) as index:
+        bench = Bench(index, world.dataset)
+        judge = simulated(bench, "flash")
+        return [
+            asyncio.run(run_method(bench, method(name), lambda meter: judge, Budget(max_calls=calls)))
+            for name, calls in wanted
+        ]
 
 
 def test_the_page_is_self_contained(runs: list[Run], tmp_path: Path) -> None:
