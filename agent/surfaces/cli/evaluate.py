@@ -29,7 +29,8 @@ DatasetDir = Annotated[
     Path | None, typer.Option("--dataset", metavar="DIR", help="A BEIR, TREC or BRIGHT folder.", show_default=False)
 ]
 MethodNames = Annotated[
-    list[str] | None, typer.Option("--method", metavar="NAME", help="What to run; repeatable [branchwise].")
+    list[str] | None,
+    typer.Option("--method", metavar="NAME", help="What to run; repeatable; a wrong name lists all [branchwise]."),
 ]
 OutDir = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Runs, traces and the report go here.")]
 RunFile = Annotated[Path | None, typer.Option("--run", metavar="FILE", help="Write the ranking as a TREC run file.")]
