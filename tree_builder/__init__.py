@@ -1,0 +1,1 @@
+"""Offline: from documents to a published index."""
