@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from branchwise.agent.surfaces.cli.opening import open_asker
-from branchwise.agent.surfaces.cli.options import INDEX, LIMITS, MODEL, TREE, Yes, command
+from branchwise.agent.surfaces.cli.options import INDEX, LIMITS, MODEL, TREE, Interrupted, Yes, command
 from branchwise.agent.surfaces.cli.terminal import Terminal
 from branchwise.stores.errors import InputError
 
@@ -75,7 +78,8 @@ def build(
     asker = open_asker(settings, path)
     terminal.say(_writer(settings), style="dim")
     with watch(terminal.err) as on_event:
-        report = asyncio.run(
+        report = run_to_the_end(
+            terminal,
             build_index(
                 sources, path, config, asker=asker, base_url=settings.base_url, chroma_url=settings.chroma_url,
                 meter=Meter(settings.budget), on_event=on_event,
@@ -106,6 +110,23 @@ def check_sources(sources: list[Path]) -> None:
             raise InputError(f"There is nothing at {source}.", hint="Check the path; quote it if it has spaces.")
 
 
+def run_to_the_end(terminal: Terminal, work: Coroutine[Any, Any, BuildReport]) -> BuildReport:
+    """The result of `work`. After Ctrl-C it cleans up, and the process ends at once.
+
+    Otherwise Python would wait for threads that may embed for minutes yet. What they have done is on disk.
+    """
+
+    async def watched() -> BuildReport:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            terminal.fail(Interrupted("Interrupted.", hint=AGAIN))
+            sys.stdout.flush()
+            os._exit(Interrupted.exit_code)
+
+    return asyncio.run(watched())
+
+
 def _update(terminal: Terminal, settings: Settings, change: Any, what: list[Any], done: str, *, yes: bool) -> None:
     """Run an addition or a removal; with a model, it asks first like a build."""
     from branchwise.agent.surfaces.progress import watch
@@ -121,10 +142,11 @@ def _update(terminal: Terminal, settings: Settings, change: Any, what: list[Any]
             raise InputError("Nothing was changed.", hint="--max-calls, --max-tokens and --max-cost set a limit.")
     terminal.say(_writer(settings), style="dim")
     with watch(terminal.err) as on_event:
-        report = asyncio.run(
+        report = run_to_the_end(
+            terminal,
             change(
                 path, what, asker=asker, chroma_url=settings.chroma_url, meter=Meter(settings.budget), on_event=on_event
-            )
+            ),
         )
     _tell(terminal, report, done)
 

@@ -30,7 +30,7 @@ DatasetDir = Annotated[
 ]
 MethodNames = Annotated[
     list[str] | None,
-    typer.Option("--method", metavar="NAME", help="What to run; repeatable; a wrong name lists all [branchwise]."),
+    typer.Option("--method", metavar="NAME", help="What to run; repeatable; a wrong name lists all."),
 ]
 OutDir = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Runs, traces and the report go here.")]
 RunFile = Annotated[Path | None, typer.Option("--run", metavar="FILE", help="Write the ranking as a TREC run file.")]

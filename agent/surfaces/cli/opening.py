@@ -44,6 +44,11 @@ def open_asker(settings: Settings, index: Path | None, *, key: str | None = None
         asker = open_cached(settings.model, settings.base_url, prompts=settings.prompts, index_path=index)
     if asker is not None and settings.context_window is not None:
         asker.model.context_window = settings.context_window
+    if asker is not None and settings.max_cost is not None and asker.price is None:
+        raise InputError(
+            f"--max-cost is set, but the price of {settings.model} is unknown.",
+            hint="Name a price list in BRANCHWISE_PRICES, or set --max-calls or --max-tokens instead.",
+        )
     return asker
 
 

@@ -77,6 +77,14 @@ def test_a_limit_ends_a_build_cleanly(call: Call, server: LoopbackServer, corpus
     assert set(rest["written_by"]) == {"stand-in"}
 
 
+def test_a_limit_in_money_needs_a_price(call: Call, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--max-cost with a model whose price nobody told is refused, before anything is asked."""
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    ran = call("search", QUESTION, "-i", library, "-m", "nobody-knows", "--max-cost", "1")
+    assert ran.code == 2
+    assert "BRANCHWISE_PRICES" in ran.err
+
+
 def test_search_and_ask_name_the_model(call: Call, server: LoopbackServer, library: Path) -> None:
     """The first line names the model that judged; calls and tokens are counted; a price of this machine is 0."""
     assert call("search", QUESTION, "-i", library, *model(server)).out.startswith("Judge: stand-in at http://127.0.0.1")
