@@ -12,12 +12,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from branchwise.tree_builder.cluster import FloatMatrix, Rows, Sizes, group, unit
+from branchwise.tree_builder.cluster import Each, FloatMatrix, Rows, Sizes, group, one_by_one, unit
 from branchwise.tree_builder.outline import ROOT, Outline, inner_id
 
 
 def bottom_up(
-    leaf_ids: Sequence[str], vectors: FloatMatrix, documents: Sequence[str], *, max_children: int, seed: int
+    leaf_ids: Sequence[str],
+    vectors: FloatMatrix,
+    documents: Sequence[str],
+    *,
+    max_children: int,
+    seed: int,
+    each: Each = one_by_one,
 ) -> Outline:
     """The tree over leaves whose rows of `vectors` (n, d) are unit or zero and whose documents are `documents` (n).
 
@@ -26,7 +32,7 @@ def bottom_up(
     """
     if len(leaf_ids) <= max_children:
         return Outline({ROOT: tuple(leaf_ids)})
-    clusters = leaf_clusters(vectors, documents, max_children=max_children, seed=seed)
+    clusters = leaf_clusters(vectors, documents, max_children=max_children, seed=seed, each=each)
     children = {inner_id(below): below for below in ([leaf_ids[row] for row in rows] for rows in clusters)}
     centres = group_centres(vectors, clusters)
     return Outline(stack({node: tuple(below) for node, below in children.items()}, centres, max_children, seed))
@@ -58,17 +64,19 @@ def even_sizes(count: int, max_children: int) -> Sizes:
     return Sizes(least=max(2.0, fan_out / 2), target=fan_out, most=float(max_children))
 
 
-def leaf_clusters(vectors: FloatMatrix, documents: Sequence[str], *, max_children: int, seed: int) -> list[Rows]:
+def leaf_clusters(
+    vectors: FloatMatrix, documents: Sequence[str], *, max_children: int, seed: int, each: Each = one_by_one
+) -> list[Rows]:
     """Rows of the leaves in clusters of at most `max_children`: by document where documents have several passages."""
     sizes = Sizes.for_children(max_children)
     runs = document_runs(documents, max_children)
     if len(runs) == len(documents):
-        return mend(vectors, group(vectors, sizes, seed=seed), max_children)
+        return mend(vectors, group(vectors, sizes, seed=seed, each=each), max_children)
     full = [run for run in runs if len(run) >= sizes.least]
     short = [run for run in runs if len(run) < sizes.least]
     if short:
         weights = np.array([len(run) for run in short], dtype=np.float32)
-        joined = group(group_centres(vectors, short), sizes, seed=seed, weights=weights)
+        joined = group(group_centres(vectors, short), sizes, seed=seed, weights=weights, each=each)
         full += [np.concatenate([short[place] for place in places]) for places in joined]
     return mend(vectors, sorted(full, key=lambda rows: int(rows[0])), max_children)
 

@@ -27,13 +27,14 @@ from branchwise.stores.records import Budget, Usage
 from branchwise.stores.replies import ReplyStore
 from branchwise.stores.staging import Staging
 from branchwise.tree_builder.checkpoint import embed_journaled
-from branchwise.tree_builder.cluster import FloatMatrix
+from branchwise.tree_builder.cluster import FloatMatrix, one_by_one
 from branchwise.tree_builder.config import BuildConfig
 from branchwise.tree_builder.corpus import Corpus, Sources, corpus_hash, passage_text, read_corpus
 from branchwise.tree_builder.estimate import estimate_passages
 from branchwise.tree_builder.events import EventStream, OnEvent
 from branchwise.tree_builder.model_summariser import ModelSummariser
 from branchwise.tree_builder.publish import Generation, writing
+from branchwise.tree_builder.ray_engine import each_on_ray, embed_on_ray
 from branchwise.tree_builder.shape import shape
 from branchwise.tree_builder.sources import Skipped
 from branchwise.tree_builder.summarise import ExtractiveSummariser, Summariser
@@ -87,6 +88,7 @@ async def build(
     config = config or BuildConfig()
     events = EventStream(on_event)
     meter = meter or Meter()
+    each = each_on_ray if config.engine == "ray" else one_by_one
     async with writing(index_path, chroma_url=chroma_url) as writer:
         corpus = await asyncio.to_thread(read_corpus, sources, config, events)
         recipe = _recipe(corpus, config, asker)
@@ -104,12 +106,12 @@ async def build(
         texts = [passage_text(passage) for passage in corpus.passages]
         if embedder is None:
             embedder = await asyncio.to_thread(make_embedder, config.embedder, texts=texts, base_url=base_url)
-        rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, Path(index_path), events)
+        rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, Path(index_path), config, events)
         table = await asyncio.to_thread(TermTable.count, texts)
         extractive = ExtractiveSummariser(table, embedder.embed_texts)
         with summarising(asker, extractive, Path(index_path), meter, limit) as summariser:
             window = asker.context_window if asker else None
-            outline = await shape(corpus.passages, rows, summariser, config, events, window=window)
+            outline = await shape(corpus.passages, rows, summariser, config, events, window=window, each=each)
             summaries = await write_texts(
                 outline, corpus.passages, summariser, concurrency=config.concurrency, events=events
             )
@@ -146,7 +148,12 @@ async def build(
 
 
 def embed_passages(
-    embedder: Embedder, texts: Sequence[str], given: FloatMatrix | None, index_path: Path, events: EventStream
+    embedder: Embedder,
+    texts: Sequence[str],
+    given: FloatMatrix | None,
+    index_path: Path,
+    config: BuildConfig,
+    events: EventStream,
 ) -> FloatMatrix:
     """The passages' vectors (n, d), float32 and unit: those given, or the embedder's."""
     if given is not None:
@@ -163,6 +170,8 @@ def embed_passages(
         done += count
         events.emit("embedded", done=done, total=len(texts))
 
+    if config.engine == "ray":
+        return embed_on_ray(embedder, texts, progress)
     if embedder.name == "embedded":
         return embedder.embed_texts(texts, progress=progress)
     return embed_journaled(embedder, texts, index_path, progress)

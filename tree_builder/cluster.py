@@ -8,8 +8,9 @@ and its cost grows with the number of groups. Tested in tests/tree_builder/test_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,23 @@ REFINEMENTS = 3
 """Rounds of refinement; twice as many gain .003."""
 CHOICES = 32
 """Groups a row may ask in one refinement before all of the block are sorted for it."""
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Each(Protocol):
+    """Does one thing for each of many, anywhere; results in order."""
+
+    def __call__(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+        """`[function(item) for item in items]`, however it is done."""
+        ...
+
+
+def one_by_one(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """Here, one after the other."""
+    return [function(item) for item in items]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +73,61 @@ class Sizes:
         return cls(least=max(2.0, target / 2), target=target, most=float(max_children))
 
 
-def group(vectors: FloatMatrix, sizes: Sizes, *, seed: int, weights: FloatVector | None = None) -> list[Rows]:
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a large set that is grouped by itself: vectors (m, d), masses (m,), and how."""
+
+    vectors: FloatMatrix
+    mass: FloatVector
+    sizes: Sizes
+    seed: int
+    refined: bool
+
+
+def group(
+    vectors: FloatMatrix, sizes: Sizes, *, seed: int, weights: FloatVector | None = None, each: Each = one_by_one
+) -> list[Rows]:
     """Rows of `vectors` (n, d; unit or zero) in groups whose weight never passes `sizes.most`.
 
     `weights` (n,) are each at most `sizes.most`; None counts every row as 1. Groups come in the order of the cuts, so
-    that neighbours in the list are neighbours in space; rows within a group ascend. Deterministic for a seed. Memory
-    beyond `vectors` is bounded by the block and sample sizes and 24 bytes a row.
+    that neighbours in the list are neighbours in space; rows within a group ascend. Deterministic for a seed, and the
+    same whoever works: `each` may do the blocks of a large set side by side, or elsewhere. Memory beyond `vectors` is
+    bounded by the block and sample sizes and 24 bytes a row.
     """
     if not len(vectors):
         return []
     mass = np.ones(len(vectors), dtype=np.float32) if weights is None else weights.astype(np.float32)
     everything = np.arange(len(vectors), dtype=np.int64)
-    groups: list[Rows] = []
-    for block in _cut_until(vectors, mass, [everything], sizes, seed, limit=max(BLOCK, sizes.most), by_count=True):
-        parts = _cut_until(vectors, mass, [block], sizes, seed, limit=sizes.limit, by_count=False)
-        groups.extend(_refine(vectors, parts, sizes) if weights is None and len(parts) > 1 else parts)
-    return [np.sort(rows) for rows in groups]
+    limit = max(BLOCK, sizes.most)
+    blocks = [np.sort(rows) for rows in _cut_until(vectors, mass, everything, sizes, seed, limit=limit, by_count=True)]
+    work = (Block(np.asarray(vectors[rows]), mass[rows], sizes, seed, weights is None) for rows in blocks)
+    found = each(group_block, work)
+    return [rows[members] for rows, groups in zip(blocks, found, strict=True) for members in groups]
+
+
+def group_block(block: Block) -> list[Rows]:
+    """The groups of one block, by its own rows."""
+    rows = np.arange(len(block.vectors), dtype=np.int64)
+    limit = block.sizes.limit
+    parts = _cut_until(block.vectors, block.mass, rows, block.sizes, block.seed, limit=limit, by_count=False)
+    if block.refined and len(parts) > 1:
+        parts = _refine(block.vectors, parts, block.sizes)
+    return [np.sort(part) for part in parts]
 
 
 def _cut_until(
     vectors: FloatMatrix,
     mass: FloatVector,
-    start: Sequence[Rows],
+    start: Rows,
     sizes: Sizes,
     seed: int,
     *,
     limit: float,
     by_count: bool,
 ) -> list[Rows]:
-    """Cut sets in two until each is within `limit`; left before right, without recursion (depth is no concern)."""
+    """Cut `start` in two until each is within `limit`; left before right, without recursion (depth is no concern)."""
     done: list[Rows] = []
-    todo = list(reversed(start))
+    todo = [start]
     while todo:
         rows = todo.pop()
         size = len(rows) if by_count else float(mass[rows].sum())

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from branchwise.stores.records import Passage
 from branchwise.tree_builder.bottom_up import group_centres, leaf_clusters
-from branchwise.tree_builder.cluster import FloatMatrix
+from branchwise.tree_builder.cluster import Each, FloatMatrix, one_by_one
 from branchwise.tree_builder.events import EventStream
 from branchwise.tree_builder.outline import ROOT, NodeSummary, Outline, inner_id, leaf_id
 from branchwise.tree_builder.summarise import Summariser
@@ -30,12 +30,15 @@ async def hybrid(
     room: int,
     concurrency: int,
     events: EventStream,
+    each: Each = one_by_one,
 ) -> Outline:
     """The tree over `passages`: leaf clusters by document or by vectors, and topics of clusters above them."""
     leaf_ids = [leaf_id(passage.passage_id) for passage in passages]
     if len(leaf_ids) <= max_children:
         return Outline({ROOT: tuple(leaf_ids)})
-    clusters = await asyncio.to_thread(leaf_clusters, vectors, documents, max_children=max_children, seed=seed)
+    clusters = await asyncio.to_thread(
+        leaf_clusters, vectors, documents, max_children=max_children, seed=seed, each=each
+    )
     below = {inner_id(ids): tuple(ids) for ids in ([leaf_ids[row] for row in rows] for rows in clusters)}
     lower = await write_texts(
         Outline({ROOT: tuple(below), **below}),

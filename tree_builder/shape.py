@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from branchwise.stores.records import Passage
 from branchwise.tree_builder.bottom_up import bottom_up
-from branchwise.tree_builder.cluster import FloatMatrix
+from branchwise.tree_builder.cluster import Each, FloatMatrix, one_by_one
 from branchwise.tree_builder.config import BuildConfig, TreeKind
 from branchwise.tree_builder.corpus import group_of
 from branchwise.tree_builder.events import EventStream
@@ -34,12 +34,14 @@ async def shape(
     events: EventStream,
     *,
     window: int | None = None,
+    each: Each = one_by_one,
 ) -> Outline:
     """The outline that `config` asks for over `passages`, whose vectors are the rows of `vectors` (n, d).
 
-    `window` is the model's context in tokens, None where no model writes.
+    `window` is the model's context in tokens, None where no model writes; `each` does what can be done side
+    by side.
     """
-    outline = await _grow(passages, vectors, summariser, config, events, window)
+    outline = await _grow(passages, vectors, summariser, config, events, window, each)
     if not config.soft_membership:
         return outline
     row_of = {leaf_id(passage.passage_id): row for row, passage in enumerate(passages)}
@@ -53,6 +55,7 @@ async def _grow(
     config: BuildConfig,
     events: EventStream,
     window: int | None,
+    each: Each,
 ) -> Outline:
     leaf_ids = [leaf_id(passage.passage_id) for passage in passages]
     documents = [group_of(passage) for passage in passages]
@@ -61,7 +64,7 @@ async def _grow(
     kind = choose_kind(config.tree, documents, by_model=window is not None)
     limits = {"max_children": config.max_children, "seed": config.seed}
     if kind == "bottom-up":
-        return await asyncio.to_thread(bottom_up, leaf_ids, vectors, documents, **limits)
+        return await asyncio.to_thread(bottom_up, leaf_ids, vectors, documents, each=each, **limits)
     room = ROOM if window is None else window  # half of the window, at two characters a token at the least
     if kind == "top-down":
         items = Items(leaf_ids, await summariser.levels(passages), vectors)
@@ -74,6 +77,7 @@ async def _grow(
         room=room,
         concurrency=config.concurrency,
         events=events,
+        each=each,
         **limits,
     )
 

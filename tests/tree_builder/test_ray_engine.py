@@ -1,0 +1,50 @@
+"""The builder on Ray Data gives the local tree."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from branchwise.stores.errors import InputError
+from branchwise.stores.index import Index
+from branchwise.stores.records import Document
+from branchwise.tree_builder import cluster
+from branchwise.tree_builder.build import build
+from branchwise.tree_builder.config import BuildConfig
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the [ray] extra is not installed")
+
+
+@pytest.mark.ray
+@needs_ray
+@pytest.mark.parametrize("kind", ["bottom-up", "hybrid"])
+async def test_ray_gives_the_local_tree(
+    kind: str, tmp_path: Path, make_documents: Callable[..., list[Document]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same documents, same seed: the same nodes, edges and vectors, though blocks were grouped on Ray."""
+    monkeypatch.setattr(cluster, "BLOCK", 64)  # several blocks, so that there is something to do side by side
+    trees = []
+    for engine in ("local", "ray"):
+        config = BuildConfig(tree=kind, max_children=8, engine=engine)  # type: ignore[arg-type]
+        await build(make_documents(300), tmp_path / engine, config)
+        with Index.open(tmp_path / engine) as index:
+            edges = {node_id: index.tree.children(node_id) for node_id in index.tree.inner_ids}
+            trees.append((edges, np.array(index.leaf_matrix), np.array(index.inner_matrix)))
+    assert trees[0][0] == trees[1][0]
+    assert np.array_equal(trees[0][1], trees[1][1])
+    assert np.array_equal(trees[0][2], trees[1][2])
+
+
+async def test_without_the_extra_the_command_is_told(
+    tmp_path: Path, make_documents: Callable[..., list[Document]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where ray is not installed, the error says what to install."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError) as caught:
+        await build(make_documents(20), tmp_path / "index", BuildConfig(engine="ray"))
+    assert "branchwise[ray]" in caught.value.hint

@@ -1,0 +1,60 @@
+"""The same build on Ray Data: passages embedded and branches clustered wherever there is a free processor.
+
+What is done, and in which order results are put together, is the local engine's: the same functions on the same
+blocks, so the tree is the same for the same seed. Connects to the cluster that RAY_ADDRESS names, else starts Ray on
+this machine. The only home of ray. Tested in tests/tree_builder/test_ray_engine.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from branchwise.stores.embedding import Embedder
+from branchwise.stores.errors import InputError
+from branchwise.tree_builder.cluster import FloatMatrix
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+TEXTS = 2_048
+"""Texts embedded as one piece of work."""
+
+
+def each_on_ray(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """`[function(item) for item in items]`, on Ray Data, results in order."""
+    data = _ray_data()
+    rows = [{"place": place, "item": item} for place, item in enumerate(items)]
+    if not rows:
+        return []
+
+    def work(row: dict[str, Any]) -> dict[str, Any]:
+        return {"place": row["place"], "result": function(row["item"])}
+
+    done = data.from_items(rows, override_num_blocks=len(rows)).map(work).take_all()
+    return [row["result"] for row in sorted(done, key=lambda row: int(row["place"]))]
+
+
+def embed_on_ray(embedder: Embedder, texts: Sequence[str], progress: Callable[[int], None]) -> FloatMatrix:
+    """The vectors of `texts` (n, d), pieces of them embedded side by side."""
+    pieces = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
+    found = each_on_ray(embedder.embed_texts, pieces)
+    progress(len(texts))
+    return np.concatenate(found) if found else np.zeros((0, embedder.dimension), dtype=np.float32)
+
+
+def _ray_data() -> Any:
+    """ray.data, connected. Raises InputError where the extra is not installed."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise InputError("The ray engine needs the [ray] extra.", hint="pip install 'branchwise[ray]'") from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray.data
