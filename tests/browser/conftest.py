@@ -34,6 +34,7 @@ from pathlib import Path
 from branchwise.agent.engine import Engine
 from branchwise.agent.facade import open_asker
 from branchwise.agent.surfaces.server import open_embedded, serve
+from branchwise.agent.surfaces.server.app import Limits
 from branchwise.stores.index import Index
 from branchwise.prompts.ask import Asker
 from branchwise.prompts.openai_chat import open_model
@@ -41,11 +42,12 @@ from branchwise.prompts.openai_chat import open_model
 def open_with_model(path):
     return Engine(Index.open(path), asker=Asker(open_model("stand-in", sys.argv[1], key="none")))
 
-names = dict(entry.split("=", 1) for entry in sys.argv[3:])
+names = dict(entry.split("=", 1) for entry in sys.argv[4:])
 serve(
     {name: Path(path) for name, path in names.items()},
     port=0,
     token=sys.argv[2] or None,
+    limits=Limits(grace_seconds=float(sys.argv[3])),
     open_engine=open_with_model if sys.argv[1] else open_embedded,
     on_ready=lambda url: print(url, flush=True),
 )
@@ -74,7 +76,7 @@ def serve() -> Iterator[Serve]:
 
     def start(indexes: dict[str, Path], *, model_url: str = "", token: str = "") -> str:
         named = [f"{name}={path}" for name, path in indexes.items()]
-        command = [sys.executable, "-c", SERVE, model_url, token, *named]
+        command = [sys.executable, "-c", SERVE, model_url, token, "5", *named]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None

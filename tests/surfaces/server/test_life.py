@@ -1,0 +1,228 @@
+"""A server's life with a slow model behind it: busy, left by its clients, and told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from branchwise.agent.engine import Engine
+from branchwise.agent.surfaces.mcp import run as run_mcp
+from branchwise.agent.surfaces.server import open_embedded, serve
+from branchwise.agent.surfaces.server.app import Limits, create_app
+from branchwise.agent.surfaces.server.security import access_for
+from branchwise.stores.errors import InputError
+from branchwise.stores.index import Index
+from branchwise.stores.records import Judgement, Question, Slate
+
+HERE = Path(__file__)
+QUESTION = "How are the names in a nested function looked up?"
+SERVE = runpy.run_path(str(HERE.parents[2] / "browser" / "conftest.py"))["SERVE"]
+running = runpy.run_path(str(HERE.with_name("conftest.py")))["running"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Any]:
+    """A loopback model that takes 0.3 seconds for a reply, and counts them."""
+    loopback = runpy.run_path(str(HERE.parents[2] / "loopback" / "server.py"), run_name="loopback")
+    with loopback["run_server"](latency=0.3) as found:
+        yield found
+
+
+@pytest.fixture
+def server(model: Any, index_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A real server in a process of its own that asks the slow model."""
+    command = [sys.executable, "-c", SERVE, model.base_url, "", "0.2", f"topics={index_path}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield process.stdout.readline().strip(), process
+    process.kill()
+    process.wait()
+
+
+class WaitingJudge:
+    """A judge that says nothing until it is let go."""
+
+    name = "waiting"
+    max_slate = 20
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+
+    async def judge(self, slate: Slate, question: Question) -> Judgement:
+        """Half relevant, once let go."""
+        await self.let_go.wait()
+        return Judgement(slate=slate, scores=dict.fromkeys(slate.node_ids, 0.5), judge=self.name)
+
+
+@pytest.fixture
+async def busy(index_path: Path) -> AsyncIterator[tuple[httpx2.AsyncClient, WaitingJudge]]:
+    """A server that serves one question at a time, lets one wait, and has a judge that does not answer."""
+    judge = WaitingJudge()
+    app = create_app(
+        {"topics": index_path},
+        lambda path: Engine(Index.open(path), judge=judge),
+        access=access_for("127.0.0.1", token=None),
+        limits=Limits(max_running=1, max_waiting=1, grace_seconds=0.1),
+    )
+    async with running(app) as client:
+        yield client, judge
+
+
+async def test_a_busy_server_says_when_to_come_back(busy: tuple[httpx2.AsyncClient, WaitingJudge]) -> None:
+    """One runs, one waits, the third is told 429 and how long to wait, by every door; the first two are answered."""
+    client, judge = busy
+    asked = {"question": QUESTION, "budget": {"max_calls": 1}}
+    served = [asyncio.create_task(client.post("/search", json=asked)) for _ in range(2)]
+    for _ in range(200):
+        gauges = (await client.get("/metrics")).text
+        if "branchwise_running 1" in gauges and "branchwise_waiting 1" in gauges:
+            break
+        await asyncio.sleep(0.01)
+    chat = {"model": "topics", "messages": [{"role": "user", "content": QUESTION}]}
+    for path, body in (
+        ("/search", asked),
+        ("/ask", asked | {"stream": True}),
+        ("/v1/chat/completions", chat),
+        ("/v1/chat/completions", chat | {"stream": True}),
+    ):
+        refused = await client.post(path, json=body)
+        assert refused.status_code == 429, path
+        assert int(refused.headers["retry-after"]) >= 1
+    judge.let_go.set()
+    assert [answer.status_code for answer in await asyncio.gather(*served)] == [200, 200]
+
+
+def test_a_stream_that_is_left_stops_asking_the_model(server: tuple[str, subprocess.Popen[str]], model: Any) -> None:
+    """The client goes after the first slate; after the grace no further call is made, and nothing runs."""
+    url, _ = server
+    body = {"question": QUESTION, "stream": True, "budget": {"max_calls": 200}}
+    with httpx2.Client(timeout=60) as client:
+        with client.stream("POST", f"{url}/ask", json=body) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data:") and json.loads(line.removeprefix("data:"))["kind"] == "slate":
+                    break
+        for _ in range(200):
+            gauges = client.get(f"{url}/metrics").text
+            if "branchwise_running 0" in gauges:
+                break
+            time.sleep(0.1)
+        assert "branchwise_runs 0" in gauges
+        asked = len(model.calls)
+        time.sleep(1)
+        assert len(model.calls) == asked
+        assert 'branchwise_requests_total{route="ask",outcome="cancelled"} 1' in client.get(f"{url}/metrics").text
+
+
+def test_stop_answers_from_what_was_found(server: tuple[str, subprocess.Popen[str]]) -> None:
+    """After a stop the stream ends with a partial answer, not with an error."""
+    url, _ = server
+    kinds: list[str] = []
+    with httpx2.Client(timeout=60) as client:
+        body = {"question": "What makes a generator finish?", "stream": True}
+        with client.stream("POST", f"{url}/ask", json=body) as answer:
+            for line in answer.iter_lines():
+                if not line.startswith("data:"):
+                    continue
+                event = json.loads(line.removeprefix("data:"))
+                if event["kind"] == "slate" and "slate" not in kinds:
+                    client.post(f"{url}/runs/{answer.headers['x-run-id']}/stop")
+                kinds.append(event["kind"])
+    assert kinds[-1] == "result"
+    assert event["payload"]["search"]["partial"] is True
+    assert event["payload"]["search"]["hits"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to ask a process to end")
+def test_a_server_that_is_told_to_stop_finishes_what_it_does(server: tuple[str, subprocess.Popen[str]]) -> None:
+    """SIGTERM during a question: its answer still comes whole, then the process ends."""
+    url, process = server
+    answers: list[httpx2.Response] = []
+
+    def ask() -> None:
+        body = {"question": "What does a decorator return?", "budget": {"max_calls": 4}}
+        answers.append(httpx2.post(f"{url}/ask", json=body, timeout=60))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with httpx2.Client(timeout=60) as client:
+        while asking.is_alive() and "branchwise_running 1" not in client.get(f"{url}/metrics").text:
+            time.sleep(0.02)
+    assert asking.is_alive()
+    process.send_signal(signal.SIGTERM)
+    asking.join(60)
+    assert [answer.status_code for answer in answers] == [200]
+    assert answers[0].json()["text"]
+    process.wait(timeout=30)
+
+
+@pytest.mark.parametrize(("start", "missing"), [(serve, "fastapi"), (run_mcp, "mcp.server.mcpserver")])
+def test_a_missing_extra_is_named(start: Any, missing: str, index_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the error gives the command that installs it."""
+    for name in [name for name in sys.modules if name.startswith("branchwise.agent.surfaces.server.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(InputError, match=r"pip install 'branchwise\["):
+        start({"topics": index_path})
+
+
+def test_a_taken_port_is_named(index_path: Path) -> None:
+    """Two servers on one port: the second says so."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InputError, match="cannot listen"):
+        serve({"topics": index_path}, port=taken.getsockname()[1])
+
+
+async def test_spans_carry_no_content(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenTelemetry is installed, a question is a span with a name and nothing else."""
+    trace = pytest.importorskip("opentelemetry.trace")
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
+    provider = sdk.TracerProvider()
+    provider.add_span_processor(export.SimpleSpanProcessor(memory))
+    monkeypatch.setattr(trace, "get_tracer", lambda name: provider.get_tracer(name))
+    await client.post("/search", json={"question": "quokka"})
+    spans = memory.get_finished_spans()
+    assert [span.name for span in spans] == ["branchwise.search"]
+    assert not spans[0].attributes
+
+
+async def test_every_way_in_finds_the_same_passages(client: httpx2.AsyncClient, index_path: Path) -> None:
+    """REST, the event stream, OpenAI's protocol, MCP and LlamaIndex: one engine, one answer."""
+    from mcp.client import Client
+
+    from branchwise.agent.surfaces.llama_index import BranchwiseRetriever
+    from branchwise.agent.surfaces.mcp import make_server
+    from branchwise.agent.surfaces.server.shelf import Shelf
+
+    def ids(hits: list[dict[str, Any]], key: str = "passage_id") -> list[str]:
+        return [hit[key] for hit in hits]
+
+    rest = ids((await client.post("/search", json={"question": QUESTION})).json()["hits"])
+    chat = {"model": "topics", "messages": [{"role": "user", "content": QUESTION}]}
+    assert ids((await client.post("/v1/chat/completions", json=chat)).json()["branchwise"]["search"]["hits"]) == rest
+    told = (await client.post("/search", json={"question": QUESTION, "stream": True})).text
+    last = [line for line in told.splitlines() if line.startswith("data:")][-1]
+    assert ids(json.loads(last.removeprefix("data:"))["payload"]["hits"]) == rest
+    shelf = Shelf({"topics": index_path}, open_embedded)
+    await shelf.open()
+    async with Client(make_server(shelf)) as mcp:
+        found = await mcp.call_tool("search", {"query": QUESTION, "k": 10})
+        assert found.structured_content is not None
+        assert ids(found.structured_content["hits"], "id") == rest
+    shelf.close()
+    nodes = await BranchwiseRetriever.from_index(index_path, k=10).aretrieve(QUESTION)
+    assert [node.node.node_id for node in nodes] == rest
