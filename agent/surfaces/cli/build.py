@@ -159,8 +159,9 @@ def _writer(settings: Settings) -> str:
 
 
 def _named(sources: list[Path]) -> str:
-    """A collection is called after what it was made of."""
-    return ", ".join(dict.fromkeys(source.resolve().name for source in sources))
+    """A collection is called after what it was made of; BEIR's corpus.jsonl after its folder."""
+    paths = [source.resolve() for source in sources]
+    return ", ".join(dict.fromkeys(p.parent.name if p.name == "corpus.jsonl" else p.name for p in paths))
 
 
 def _agree(terminal: Terminal, settings: Settings, sources: list[Path], config: BuildConfig) -> None:

@@ -49,10 +49,10 @@ def show(terminal: Terminal, settings: Settings, node: NodeId = None, depth: Dep
         if terminal.json:
             terminal.give({"root": top, "depth": levels, "nodes": _nodes(opened, top, levels)})
             return
-        models = ", ".join(sorted(set(opened.manifest.models.values()))) or "nobody"
+        writer = opened.manifest.models.get("summarise", "nobody")
         terminal.say(
             f"{plain(opened.manifest.title) or opened.path}: {count(len(tree.leaf_ids), 'passage')}, "
-            f"{count(len(tree.inner_ids), 'inner node')}, texts by {models}",
+            f"{count(len(tree.inner_ids), 'inner node')}, texts by {writer}",
             style="dim",
         )
         terminal.say(draw_tree(opened, top, depth=levels))
