@@ -45,13 +45,20 @@ def read_corpus(sources: Sources, config: BuildConfig, events: EventStream) -> C
 
     documents: dict[str, Document] = {}
     passages: list[Passage] = []
+    taken: set[str] = set()
     for document in _documents(sources, skip):
         if document.doc_id in documents:
             where = document.source or document.doc_id
             skip(Skipped(where=where, why=f"the id {document.doc_id!r} is taken by an earlier document"))
             continue
+        cut = chunk(document, max_chars=config.max_chars, min_chars=config.min_chars)
+        if clash := next((passage.passage_id for passage in cut if passage.passage_id in taken), None):
+            where = document.source or document.doc_id
+            skip(Skipped(where=where, why=f"the id {clash!r} of a passage of it is taken by another document's"))
+            continue
+        taken.update(passage.passage_id for passage in cut)
         documents[document.doc_id] = document
-        passages.extend(chunk(document, max_chars=config.max_chars, min_chars=config.min_chars))
+        passages.extend(cut)
         events.emit("source", done=len(documents), total=None, doc_id=document.doc_id)
     merged = merge(passages, config)
     events.emit(

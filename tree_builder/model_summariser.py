@@ -140,7 +140,12 @@ class ModelSummariser:
         return own
 
     async def _summary(self, reply: SummaryReply, children: Sequence[ChildText], company: RowArray) -> NodeSummary:
-        said = {part.number: shorten(part.text, LONGEST_PART) for part in reversed(reply.parts) if part.text}
+        known = range(1, len(children) + 1)  # a number that was never shown names no child
+        said = {
+            part.number: shorten(part.text, LONGEST_PART)
+            for part in reversed(reply.parts)
+            if part.text and part.number in known
+        }
         if len(said) < len(children):  # some left out: the embedded fingerprint is better than silence
             own = await self._fallback.summarise(children, company)
             said = {number: part.text for number, part in enumerate(own.parts, 1)} | said

@@ -48,7 +48,8 @@ class Items:
 async def top_down(items: Items, summariser: Summariser, *, max_children: int, seed: int, room: int) -> Outline:
     """The tree over `items`; no node has more than `max_children` children, none but the root fewer than two.
 
-    `room` is how many characters of strings one call may hold. Topics that a model has described are their nodes' texts.
+    `room` is how many characters of strings one call may hold. Topics that a model has described are their nodes'
+    texts.
     """
     tree = _Growth(items, summariser, max_children, seed, room)
     top = await tree.grow(np.arange(len(items.ids), dtype=np.int64))
