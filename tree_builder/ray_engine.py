@@ -8,12 +8,15 @@ this machine. The only home of ray. Tested in tests/tree_builder/test_ray_engine
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
 
-from branchwise.stores.embedding import Embedder
+from branchwise.stores.embedding import Embedder, load_embedder
 from branchwise.stores.errors import InputError
 from branchwise.tree_builder.cluster import FloatMatrix
 
@@ -39,11 +42,25 @@ def each_on_ray(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
 
 
 def embed_on_ray(embedder: Embedder, texts: Sequence[str], progress: Callable[[int], None]) -> FloatMatrix:
-    """The vectors of `texts` (n, d), pieces of them embedded side by side."""
+    """The vectors of `texts` (n, d), pieces of them embedded side by side.
+
+    The embedder travels as the files that it saves, as it would with an index.
+    """
+    with TemporaryDirectory() as folder:
+        embedder.save(Path(folder))
+        files = {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
     pieces = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
-    found = each_on_ray(embedder.embed_texts, pieces)
+    found = each_on_ray(partial(_embed, files), pieces)
     progress(len(texts))
     return np.concatenate(found) if found else np.zeros((0, embedder.dimension), dtype=np.float32)
+
+
+def _embed(files: Mapping[str, bytes], texts: Sequence[str]) -> FloatMatrix:
+    """The vectors of one piece, wherever this runs."""
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return load_embedder(Path(folder)).embed_texts(texts)
 
 
 def _ray_data() -> Any:
