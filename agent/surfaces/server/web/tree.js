@@ -187,13 +187,14 @@ export class TreeView {
     const own = this.state.scores.get(id) ?? {};
     const state = stateOf(this.state, id);
     const name = node.title || node.text?.slice(0, 80) || (depth ? "untitled" : "All documents");
-    const note = node.leaf ? (this.state.hits.has(id) ? `#${this.state.hits.get(id).rank}` : "") : plural(node.leaves, "passage");
+    const [count, unit] = plural(node.leaves, "passage").split(" ");
+    const note = node.leaf ? [this.state.hits.has(id) ? `#${this.state.hits.get(id).rank}` : ""] : [count, h("span", { class: "unit" }, ` ${unit}`)];
     const spoken = `${name}. ${STATES[state]}. ${own.local === undefined ? "" : `local ${score(own.local)}, calibrated ${score(own.calibrated)}, path ${score(own.path)}.`}`;
     const row = h("div", {
       class: `row node${this.lit.has(id) ? " lit" : ""}`, role: "treeitem", tabindex: active ? 0 : -1, "aria-level": depth + 1, "aria-posinset": position, "aria-setsize": size,
       "aria-expanded": inner ? String(open) : null, "aria-selected": String(this.view.selected === id), "aria-label": spoken, title: name, "data-id": id, "data-state": state, "data-root": depth === 0,
       onclick: () => this.select(id, { focus: true }), ondblclick: () => this.#fold(id, open),
-    }, ...guides(lines), glyph(state), h("span", { class: "label" }, h("span", { class: "name" }, shorten(name, names)), h("span", { class: "count" }, note)), bars(own));
+    }, ...guides(lines), glyph(state), h("span", { class: "label" }, h("span", { class: "name" }, shorten(name, names, node.leaf)), h("span", { class: "count" }, ...note)), bars(own));
     row.style.setProperty("--depth", depth);
     return row;
   }
@@ -256,13 +257,14 @@ function guides(lines) {
 
 const SEAMS = /(?<=[./\\:])|(?<= [-–—>›|] )|(?<=: )/;
 
-/** A name too long for a row, cut from the left: what it shares with its parent and siblings goes first. */
-function shorten(name, family) {
-  if (name.length <= 38) return name;
+/** A name too long for a row, cut from the left: what it shares with its parent goes first, and a
+ * leaf's with its siblings. */
+function shorten(name, family, leaf) {
+  if (name.length <= 30) return name;
   const parts = name.split(SEAMS);
   let kept = parts.pop();
   const [parent, ...siblings] = family;
-  const others = /\s/.test(name) ? [parent] : [parent, ...siblings.filter((other) => other !== name)];
+  const others = leaf ? [parent, ...siblings.filter((other) => other !== name)] : [parent];
   const shared = (tail) => others.some((other) => other.startsWith(name.slice(0, name.length - tail.length)));
   while (parts.length && (!shared(kept) || kept.length < 8) && kept.length + parts.at(-1).length <= 60) kept = parts.pop() + kept;
   return parts.length && shared(kept) ? `… ${kept}` : name;
@@ -274,6 +276,6 @@ function bars(own) {
     fill.style.transform = `scaleX(${Math.max(0, Math.min(1, value ?? 0))})`;
     return h("div", { class: "track" }, fill);
   };
-  if (own.local === undefined) return h("span", { class: "bars" });
+  if (own.local === undefined) return h("span", {});
   return h("span", { class: "bars", title: `local ${score(own.local)}, calibrated ${score(own.calibrated)}, path ${score(own.path)}`, "aria-hidden": "true" }, bar("local", own.local), bar("calibrated", own.calibrated), bar("path", own.path));
 }
