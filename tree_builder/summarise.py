@@ -27,6 +27,8 @@ LEVEL_WORDS = ((1, 2), (3, 4), (4, 6), (7, 10), (11, 20))
 LONGEST_TEXT = 1_600
 """Characters of a node's text at most: sixteen of them are a slate of about 6,000 tokens."""
 LONGEST_TITLE = 80
+CENTRAL = 3
+"""Leaves of a node whose sentences are read for the most central one."""
 LONGEST_PART = 200
 
 
@@ -105,8 +107,7 @@ class ExtractiveSummariser:
         own = self._table.profile(rows)
         keywords = tuple(self._table.key_terms(own, self._company_of(company), 16))
         parts = tuple(Part(child_id=child.node_id, text=self._fingerprint(child, own)) for child in children)
-        weights = dict(zip(own.ids.tolist(), self._table.weigh(own, None).tolist(), strict=True))
-        central = self._central_sentence([child for child in children if child.is_leaf], weights)
+        central = self._central_sentence([child for child in children if child.is_leaf], own)
         return NodeSummary(
             title=_title(children, keywords),
             text=compose([", ".join(keywords), central], parts),
@@ -144,8 +145,14 @@ class ExtractiveSummariser:
         head = shorten(child.title, LONGEST_PART // 2)
         return shorten(": ".join(text for text in (head, ", ".join(fresh)) if text), LONGEST_PART)
 
-    def _central_sentence(self, leaves: Sequence[ChildText], weights: dict[int, float]) -> str:
-        """The sentence of the leaves that says most of the node in fewest words; "" where there are no leaves."""
+    def _central_sentence(self, leaves: Sequence[ChildText], own: Profile) -> str:
+        """The sentence of the most central leaves that says most in fewest words; "" where there are no leaves."""
+        worth = self._table.weigh(own, None)
+        if len(leaves) > CENTRAL:
+            terms = [self._table.profile(leaf.rows).ids for leaf in leaves]
+            sums = [float(worth[np.searchsorted(own.ids, ids)].sum()) / (1 + len(ids)) ** 0.5 for ids in terms]
+            leaves = [leaves[place] for place in np.argsort(-np.array(sums), kind="stable")[:CENTRAL]]
+        weights = dict(zip(own.ids.tolist(), worth.tolist(), strict=True))
         best, best_score = "", 0.0
         for leaf in leaves:
             text = leaf.text[:1_500]

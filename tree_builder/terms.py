@@ -100,6 +100,9 @@ class TermTable:
         spans = [slice(self._starts[row], self._starts[row + 1]) for row in rows.tolist()]
         if not spans:
             return Profile(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32), 0)
+        if len(spans) == 1:  # most often asked, and already in order
+            ids, counts = self._ids[spans[0]], self._counts[spans[0]]
+            return Profile(ids, counts, np.ones_like(counts), 1)
         flat = np.concatenate([self._ids[span] for span in spans])
         weights = np.concatenate([self._counts[span] for span in spans])
         ids, places = np.unique(flat, return_inverse=True)
