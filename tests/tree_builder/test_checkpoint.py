@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -21,6 +20,8 @@ from branchwise.stores.index import Index
 from branchwise.stores.records import Document
 from branchwise.tree_builder.build import build
 from branchwise.tree_builder.checkpoint import JOURNAL, embed_journaled, forget_vectors
+
+resource = pytest.importorskip("resource", reason="limits of files are set as POSIX has them")
 
 SCRIPT = """
 import asyncio, sys, time
