@@ -87,5 +87,5 @@ def test_in_process(model: VllmChat, tiny_model: Path, tmp_path: Path) -> None:
     with branchwise.build(documents(), index=tmp_path / "birds", max_children=4) as built:
         index = built.index.path
     with branchwise.open(index, model=name) as library:
-        check_search(library.search(QUESTION, k=3, budget=Budget(max_calls=16)), str(tiny_model))
-        check_answer(library.ask(QUESTION, k=3, budget=Budget(max_calls=16)))
+        check_search(library.search(QUESTION, k=3, budget=Budget(max_calls=12)), str(tiny_model))
+        check_answer(library.ask(QUESTION, k=3, budget=Budget(max_calls=4)))
