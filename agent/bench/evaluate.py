@@ -16,7 +16,7 @@ from branchwise.agent.bench.compare import Comparison, compare
 from branchwise.agent.bench.datasets import Dataset, Query, read_dataset
 from branchwise.agent.bench.measure import METRICS, measure
 from branchwise.agent.bench.methods import Judges, Method, method
-from branchwise.agent.bench.runs import Progress, QueryLine, Run, RunSpec, read_run_folder, run_method, spec_of
+from branchwise.agent.bench.runs import Progress, QueryLine, Run, read_finished, run_method, spec_of
 from branchwise.agent.bench.testbed import Bench, build_bench, simulated
 from branchwise.agent.bench.trec import read_qrels, read_run
 from branchwise.stores.errors import InputError
@@ -220,12 +220,12 @@ def compare_runs(a: Path, b: Path, *, qrels: Path | None = None, seed: int = 0) 
     Raises InputError where the two are of different datasets or the judgements are missing.
     """
     if a.is_dir() and b.is_dir() and qrels is None:
-        (one, left), (two, right) = load_run(a), load_run(b)
+        left, right = read_finished(a), read_finished(b)
+        one, two = left.spec, right.spec
         if (one.dataset, one.part, one.queries) != (two.dataset, two.part, two.queries):
-            raise InputError(
-                f"{a} and {b} ran on different queries: {one.dataset} {one.part}, {two.dataset} {two.part}"
-            )
-        return [compare(left, right, metric, seed=seed) for metric in METRICS]
+            what = f"{one.dataset} {one.part}, {two.dataset} {two.part}"
+            raise InputError(f"{a} and {b} ran on different queries: {what}")
+        return [compare(left.measured.per_query, right.measured.per_query, metric, seed=seed) for metric in METRICS]
     if qrels is None:
         raise InputError("comparing run files needs the judgements", hint="--qrels FILE")
     judged = read_qrels(qrels)
@@ -235,18 +235,6 @@ def compare_runs(a: Path, b: Path, *, qrels: Path | None = None, seed: int = 0) 
         rankings = {query: [doc for doc, _ in ranking] for query, ranking in run.items()}
         scored.append(measure(rankings, judged).per_query)
     return [compare(scored[0], scored[1], metric, seed=seed) for metric in METRICS]
-
-
-def load_run(folder: Path) -> tuple[RunSpec, dict[str, dict[str, float]]]:
-    """Spec and metrics by query of a finished run on disk."""
-    import json
-
-    spec, _ = read_run_folder(folder)
-    path = folder / "metrics.json"
-    if not path.exists():
-        raise InputError(f"{folder}: the run is not finished", hint="start the same command again: it continues")
-    metrics: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))["per_query"]
-    return spec, metrics
 
 
 def keep_traces(bench: Bench, folder: Path) -> None:

@@ -1,19 +1,21 @@
 """The report of an evaluation: one self-contained HTML page and the same in Markdown, drawn from runs on disk.
 
 Nothing is fetched, no script runs; every figure names the run folder that it comes from. Simulated judges are called
-simulated in every heading. Tested in tests/bench/test_report.py.
+simulated in every heading. `python -m branchwise.agent.bench.report DIR` draws the finished runs of a folder again.
+Tested in tests/bench/test_report.py.
 """
 
 from __future__ import annotations
 
 import html
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from branchwise.agent.bench import plots, tables
 from branchwise.agent.bench.methods import METHODS
-from branchwise.agent.bench.runs import Run
+from branchwise.agent.bench.runs import Run, read_finished
 from branchwise.agent.bench.tables import Group, Table
 
 FOLDED = ("Significance", "What each part is worth", "Where gold was lost", "Cost and time")
@@ -124,7 +126,8 @@ def _preface(found: Sequence[Group], command: str) -> list[str]:
         lines.append(
             "SIMULATION. Judges called simulated are no language models: they draw scores from known gold as recorded "
             "models scored. What they show is how methods compare under a judge of that kind, not what a model would "
-            "reach."
+            "reach. They are kind to trees: a cluster that holds gold is taken to show it, however well its summary is "
+            "written, so expect less of every walk over the tree from a real model."
         )
     budgets = sorted({calls for group in found for calls in group.budgets})
     lines.append(
@@ -166,3 +169,13 @@ def _links(runs: Iterable[Run], folder: Path) -> list[str]:
 
 def _piped(cell: str) -> str:
     return cell.replace("|", "\\|")
+
+
+def main() -> None:
+    """Draw the report of all finished runs in the folder that the command line names."""
+    folder = Path(sys.argv[1] if len(sys.argv) == 2 else ".")
+    print(write_report([read_finished(path.parent) for path in sorted(folder.glob("*/metrics.json"))], folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -248,6 +248,15 @@ def read_run_folder(folder: Path) -> tuple[RunSpec, tuple[QueryLine, ...]]:
     return RunSpec(**json.loads(header.read_text(encoding="utf-8"))), tuple(_whole_lines(folder / "queries.jsonl"))
 
 
+def read_finished(folder: Path) -> Run:
+    """A run that is on disk whole, with its metrics. Raises InputError where it is not finished."""
+    spec, lines = read_run_folder(folder)
+    path = folder / "metrics.json"
+    if not path.exists():
+        raise InputError(f"{folder}: the run is not finished", hint="start the same command again: it continues")
+    return Run(spec=spec, lines=lines, measured=Measured(**json.loads(path.read_text(encoding="utf-8"))), folder=folder)
+
+
 def _same_run(found: Mapping[str, Any], spec: RunSpec, folder: Path) -> None:
     wanted = asdict(spec)
     for key, value in wanted.items():

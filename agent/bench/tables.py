@@ -97,10 +97,12 @@ def calls_of(run: Run) -> int | None:
 def overview(all_groups: Sequence[Group]) -> Table | None:
     """Mean nDCG@10 over the collections, each counting the same, by judge and budget; the best of a column stands out.
 
-    A method that lacks a run in a collection has no mean there. None for a single collection.
+    A method that lacks a run in a collection has no mean there. None where no judge has more than one collection.
     """
-    judges = list(dict.fromkeys(group.judge for group in all_groups if group.runs))
-    if len({(group.dataset, group.part) for group in all_groups}) < 2 or not judges:
+    seen = Counter(group.judge for group in all_groups if group.runs)
+    judges = [judge for judge, count in seen.items() if count > 1]
+    all_groups = [group for group in all_groups if group.judge in judges]
+    if not judges:
         return None
     columns = [
         (judge, calls)
@@ -122,9 +124,8 @@ def overview(all_groups: Sequence[Group]) -> Table | None:
     cell = {key: f"{mean:.3f}" for key, mean in means.items()}
     rows = [[name, *(cell.get((name, column), "") for column in columns)] for name in methods]
     head = ["method", *(f"{judge.removeprefix('simulated:')}, {calls} calls" for judge, calls in columns)]
-    count = len({group.dataset for group in all_groups})
-    pretended = "simulated judges: " if all(judge.startswith("simulated") for judge in judges) else ""
-    caption = f"Mean {METRIC} over {count} collections ({pretended}{', '.join(judges)})"
+    counted = ", ".join(f"{seen[judge]} under {judge}" for judge in judges)
+    caption = f"Mean {METRIC} over the collections, each counting the same: {counted}"
     return Table(caption=caption, head=head, rows=rows, strong=frozenset(strong))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import pytest
 
 from branchwise.agent.bench.methods import method
-from branchwise.agent.bench.runs import QueryLine, read_run_folder, run_method
+from branchwise.agent.bench.runs import QueryLine, read_finished, read_run_folder, run_method
 from branchwise.agent.bench.simulate import SimulatedJudge
 from branchwise.agent.bench.testbed import Bench, simulated
 from branchwise.agent.bench.trec import read_run
@@ -48,8 +47,8 @@ def test_a_run_is_written_line_by_line_and_as_trec(bench: Bench, tmp_path: Path)
     assert {line.query_id: [doc for doc, _ in line.ranking] for line in lines} == {
         query: [doc for doc, _ in ranking] for query, ranking in trec.items()
     }
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["mean"] == run.measured.mean
+    again = read_finished(tmp_path / "run")
+    assert (again.measured.mean, again.measured.per_query) == (run.measured.mean, run.measured.per_query)
 
 
 def test_an_interrupted_run_continues_and_repeats_no_call(bench: Bench, tmp_path: Path) -> None:
