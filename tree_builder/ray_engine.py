@@ -8,7 +8,8 @@ this machine. The only home of ray. Tested in tests/tree_builder/test_ray_engine
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,16 +29,16 @@ TEXTS = 2_048
 
 
 def each_on_ray(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """`[function(item) for item in items]`, on Ray Data, results in order."""
-    data = _ray_data()
+    """`[function(item) for item in items]`, on Ray Data, results in order; what is one piece is done here."""
     rows = [{"place": place, "item": item} for place, item in enumerate(items)]
-    if not rows:
-        return []
+    if len(rows) < 2:
+        return [function(row["item"]) for row in rows]  # type: ignore[arg-type]
 
     def work(row: dict[str, Any]) -> dict[str, Any]:
         return {"place": row["place"], "result": function(row["item"])}
 
-    done = data.from_items(rows, override_num_blocks=len(rows)).map(work).take_all()
+    with _connected() as data:
+        done = data.from_items(rows, override_num_blocks=len(rows)).map(work).take_all()
     return [row["result"] for row in sorted(done, key=lambda row: int(row["place"]))]
 
 
@@ -63,15 +64,25 @@ def _embed(files: Mapping[str, bytes], texts: Sequence[str]) -> FloatMatrix:
         return load_embedder(Path(folder)).embed_texts(texts)
 
 
-def _ray_data() -> Any:
-    """ray.data, connected. Raises InputError where the extra is not installed."""
+@contextmanager
+def _connected() -> Iterator[Any]:
+    """ray.data, connected. Raises InputError where the extra is not installed.
+
+    A Ray that was started here is stopped again: it would die with the thread that started it, and take the process
+    along.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise InputError("The ray engine needs the [ray] extra.", hint="pip install 'branchwise[ray]'") from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+    if ray.is_initialized():
+        yield ray.data
+        return
+    ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+    try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-    return ray.data
+        yield ray.data
+    finally:
+        ray.shutdown()

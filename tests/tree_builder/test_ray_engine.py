@@ -13,7 +13,7 @@ import pytest
 from branchwise.stores.errors import InputError
 from branchwise.stores.index import Index
 from branchwise.stores.records import Document
-from branchwise.tree_builder import cluster
+from branchwise.tree_builder import cluster, ray_engine
 from branchwise.tree_builder.build import build
 from branchwise.tree_builder.config import BuildConfig
 
@@ -28,6 +28,7 @@ async def test_ray_gives_the_local_tree(
 ) -> None:
     """Same documents, same seed: the same nodes, edges and vectors, though blocks were grouped on Ray."""
     monkeypatch.setattr(cluster, "BLOCK", 64)  # several blocks, so that there is something to do side by side
+    monkeypatch.setattr(ray_engine, "TEXTS", 128)
     trees = []
     for engine in ("local", "ray"):
         config = BuildConfig(tree=kind, max_children=8, engine=engine)  # type: ignore[arg-type]
@@ -45,6 +46,7 @@ async def test_without_the_extra_the_command_is_told(
 ) -> None:
     """Where ray is not installed, the error says what to install."""
     monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(ray_engine, "TEXTS", 8)  # several pieces, so that Ray is asked for
     with pytest.raises(InputError) as caught:
         await build(make_documents(20), tmp_path / "index", BuildConfig(engine="ray"))
     assert "branchwise[ray]" in caught.value.hint
