@@ -45,8 +45,8 @@ const STEPS = {
     state.stopped = payload;
     state.judging.clear();
   },
-  result(state, { citations = [] }) {
-    const leaves = new Map([...state.nodes.values()].filter((node) => node.leaf).map((node) => [node.passage_id, node.node_id]));
+  result(state, { citations = [], search }) {
+    const leaves = new Map((search?.hits ?? []).map(({ passage_id: passage, node_id: id }) => [passage, id]));
     for (const { passage_id: passage, number } of citations) if (leaves.has(passage)) state.cited.set(leaves.get(passage), number);
   },
 };
