@@ -107,7 +107,8 @@ class GainPolicy:
         for node_id in nlargest(WEIGHED, low, key=state.promise):
             own = [leaf for leaf in state.visible_children(node_id) if leaf not in state.asked]
             if own:
-                yield self._leaves(view, node_id, own, view.odds_of(state, own[: self.slate_size]), pending)
+                odds = max(view.odds_of(state, own[: self.slate_size]), branch_odds(state, node_id, len(own)))
+                yield self._leaves(view, node_id, own, odds, pending)
             else:
                 state.close_branch(node_id)
         found = Counter(node_id for leaf in view.good() for node_id in state.tree.path_to(leaf))
@@ -163,6 +164,17 @@ class GainPolicy:
         return Choice(
             slate=slate, expected_gain=float(doubt[best].sum()), why=f"order of {len(best)} finalists in doubt"
         )
+
+
+def branch_odds(state: SearchState, cluster: str, unread: int) -> float:
+    """Odds that a judged cluster holds a good leaf that nobody has read: its worth squared, by the share unread.
+
+    A cluster's own score is evidence that the scores of leaves elsewhere say nothing against. Squared, because a
+    summary that is half relevant seldom stands for a passage that is relevant.
+    """
+    if state.latent(cluster) is None:
+        return 0.0
+    return float(state.worth(cluster) ** 2 * unread / len(state.visible_children(cluster)))
 
 
 def cluster_anchors(state: SearchState, node_id: str, children: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ CROWD = 25.0
 CROWDED = 0.35
 """So many leaves scored alike high, or this share of all that were read, and the judge is taken to be
 indiscriminate."""
+ENOUGH = 30
+"""Leaves to have read before their share counts in full: the first slate is all of one topic with any judge."""
 MOST = 0.95
 """A judge is never ignored altogether."""
 UNREAD = 0.8
@@ -72,4 +74,5 @@ def legs_share(theta: Floats, noise: float) -> float:
     if not power.any():
         return 1.0 if not len(theta) else noise / (noise + NOISE_AT_HALF)
     crowd = float(power.sum() ** 2 / (power**2).sum())
-    return min(MOST, noise / (noise + NOISE_AT_HALF) * max(crowd / CROWD, crowd / len(theta) / CROWDED))
+    crowded = crowd / len(theta) / CROWDED * min(1.0, len(theta) / ENOUGH)
+    return min(MOST, noise / (noise + NOISE_AT_HALF) * max(crowd / CROWD, crowded))
