@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from itertools import groupby, zip_longest
 from typing import Any
 
 from branchwise.agent.bench.diagnose import BINS, FATES
@@ -39,7 +40,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-WIDTH, HEIGHT = 4.6, 3.1
+WIDTH, HEIGHT = 3.6, 2.7
 """Inches of one panel."""
 
 
@@ -64,7 +65,7 @@ def reliability_diagram(groups: Sequence[Group]) -> str:
 
 
 def _panels(groups: Sequence[Group], draw: Callable[[Any, Group], None]) -> str:
-    """One figure with a panel a group, two in a row, as SVG that holds no outside reference."""
+    """One figure, a row of panels a collection, a panel a judge, as SVG that holds no outside reference."""
     try:
         import matplotlib
     except ImportError as error:
@@ -72,17 +73,19 @@ def _panels(groups: Sequence[Group], draw: Callable[[Any, Group], None]) -> str:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    columns = min(2, max(1, len(groups)))
-    lines = max(1, -(-len(groups) // columns))
+    lines = [list(here) for _, here in groupby(groups, key=lambda group: (group.dataset, group.part))] or [[]]
+    columns = max(1, *map(len, lines))
     with matplotlib.rc_context(STYLE):
-        size = (WIDTH * columns, HEIGHT * lines + 0.5)
-        figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+        size = (WIDTH * columns, HEIGHT * len(lines) + 0.5)
+        figure, grid = pyplot.subplots(len(lines), columns, figsize=size, squeeze=False, layout="constrained")
+        for row, here in zip(grid, lines, strict=True):
+            for axes, group in zip_longest(row, here):
+                if group is None:
+                    axes.set_visible(False)
+                else:
+                    draw(axes, group)
+                    axes.set_title(group.title.replace(", judge: ", "\n"), fontsize=8.5, loc="left")
         panels = [axes for row in grid for axes in row]
-        for axes, group in zip(panels, groups, strict=False):
-            draw(axes, group)
-            axes.set_title(group.title, fontsize=8.5, loc="left")
-        for axes in panels[len(groups) :]:
-            axes.set_visible(False)
         _shared_legend(figure, panels)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
@@ -97,7 +100,7 @@ def _shared_legend(figure: Any, panels: Sequence[Any]) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(6, len(handles)))
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(6, len(handles)))
 
 
 def _curves(axes: Any, group: Group, key: str, label: str) -> None:

@@ -104,7 +104,7 @@ def _sections(found: Sequence[Group], runs: Sequence[Run]) -> list[tuple[str, li
         return [table for group in found if (table := make(group)) is not None]
 
     sections = [
-        ("Overview", [table for table in [tables.overview(found)] if table is not None]),
+        ("Overview", tables.overview(found)),
         ("Quality at equal budgets", each(tables.quality)),
         ("Where ours does not win", [tables.not_won(found)]),
         ("What each part is worth", each(tables.ablations)),

@@ -12,11 +12,13 @@ from itertools import groupby
 
 from branchwise.agent.bench.compare import Comparison, compare
 from branchwise.agent.bench.diagnose import FATES
+from branchwise.agent.bench.methods import ABLATIONS, METHODS
 from branchwise.agent.bench.runs import Run
 
 OURS = "branchwise"
 METRIC = "nDCG@10"
 SIGNIFICANT = 0.05
+ABLATED = frozenset(f"{OURS}-no-{part}" for part in ABLATIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Group:
     @property
     def ablations(self) -> list[str]:
         """Ours with a part switched off."""
-        return [name for name in self.methods if name.startswith(f"{OURS}-no-")]
+        return [name for name in self.methods if name in ABLATED]
 
 
 def groups(runs: Iterable[Run]) -> list[Group]:
@@ -94,44 +96,35 @@ def calls_of(run: Run) -> int | None:
     return None if limit is None else int(limit)
 
 
-def overview(all_groups: Sequence[Group]) -> Table | None:
-    """Mean nDCG@10 over the collections, each counting the same, by judge and budget; the best of a column stands out.
+def overview(all_groups: Sequence[Group]) -> list[Table]:
+    """For each judge with more than one collection: mean nDCG@10 over them, each counting the same, by budget.
 
-    A method that lacks a run in a collection has no mean there. None where no judge has more than one collection.
+    A method that lacks a run in a collection has no mean there.
     """
     seen = Counter(group.judge for group in all_groups if group.runs)
-    judges = [judge for judge, count in seen.items() if count > 1]
-    all_groups = [group for group in all_groups if group.judge in judges]
-    if not judges:
-        return None
-    columns = [
-        (judge, calls)
-        for judge in judges
-        for calls in sorted({calls for group in all_groups if group.judge == judge for calls in group.budgets})
-    ]
-    methods = dict.fromkeys(name for group in all_groups for name in group.methods if name not in group.ablations)
-    means = {
-        (name, column): mean
-        for name in methods
-        for column in columns
-        if (mean := _mean_over([group for group in all_groups if group.judge == column[0]], name, column[1]))
-        is not None
-    }
-    strong = set()
-    for at, column in enumerate(columns, start=1):
-        known = {row: means[name, column] for row, name in enumerate(methods) if (name, column) in means}
-        strong |= {(row, at) for row, mean in known.items() if mean == max(known.values())}
-    cell = {key: f"{mean:.3f}" for key, mean in means.items()}
-    rows = [[name, *(cell.get((name, column), "") for column in columns)] for name in methods]
-    head = ["method", *(f"{judge.removeprefix('simulated:')}, {calls} calls" for judge, calls in columns)]
-    counted = ", ".join(f"{seen[judge]} under {judge}" for judge in judges)
-    caption = f"Mean {METRIC} over the collections, each counting the same: {counted}"
-    return Table(caption=caption, head=head, rows=rows, strong=frozenset(strong))
+    return [_mean_table([g for g in all_groups if g.judge == judge]) for judge, count in seen.items() if count > 1]
 
 
-def _mean_over(here: Sequence[Group], name: str, calls: int) -> float | None:
-    found = [run.measured.mean[METRIC] for group in here if (run := group.find(name, calls)) is not None]
-    return sum(found) / len(found) if found and len(found) == len(here) else None
+def _mean_table(here: Sequence[Group]) -> Table:
+    budgets = sorted({calls for group in here for calls in group.budgets})
+    methods = [name for name in dict.fromkeys(name for group in here for name in group.methods) if name not in ABLATED]
+    rows, best = [], dict.fromkeys(budgets, 0.0)
+    means: dict[tuple[int, int], float] = {}
+    for row, name in enumerate(methods):
+        texts = [name]
+        for column, calls in enumerate(budgets, start=1):
+            runs = [run for group in here if (run := group.find(name, calls)) is not None]
+            if len(runs) < len(here):
+                texts.append("")
+                continue
+            mean = sum(run.measured.mean[METRIC] for run in runs) / len(runs)
+            used = sum(run.mean("judged_slates") or 0.0 for run in runs) / len(runs)
+            means[row, column], best[calls] = mean, max(best[calls], mean)
+            texts.append(f"{mean:.3f} ({used:.1f})" if 0 < used < calls - 0.05 else f"{mean:.3f}")
+        rows.append(texts)
+    strong = frozenset(place for place, mean in means.items() if mean == best[budgets[place[1] - 1]])
+    caption = f"Mean {METRIC} over {len(here)} collections (calls really used, where fewer), judge: {here[0].judge}"
+    return Table(caption=caption, head=["method", *(f"{calls} calls" for calls in budgets)], rows=rows, strong=strong)
 
 
 def quality(group: Group) -> Table:
@@ -310,8 +303,6 @@ def _amount(value: float | None, key: str) -> str:
 
 
 def _place(run: Run) -> tuple[str, str, str, int, str, int]:
-    from branchwise.agent.bench.methods import METHODS
-
     order = {name: place for place, name in enumerate(METHODS)}
     spec = run.spec
     return (spec.dataset, spec.part, spec.judge, order.get(spec.method, len(order)), spec.method, calls_of(run) or 0)
