@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from branchwise.agent.search.fuse import Ranked
 from branchwise.agent.search.state import SearchState
-from branchwise.stores.records import Hit, Origin, Passage, Question, Step
+from branchwise.stores.index import satisfies
+from branchwise.stores.records import Hit, Metadata, Origin, Passage, Question, Step
 
 if TYPE_CHECKING:
     from branchwise.stores.index import Index
@@ -29,13 +30,15 @@ def make_hits(index: Index, question: Question, state: SearchState, ranked: Sequ
         signals = {"bm25": float(state.prior.lexical[row]), "dense": float(state.prior.dense[row])}
         if latent is not None:
             signals["tree"] = latent.theta
+        passage = _in_sight(index, question, passages[ids[leaf.node_id]])
+        *above, last = (_step(state, node_id) for node_id in tree.path_to(leaf.node_id))
         hits.append(
             Hit(
-                passage=_in_sight(index, question, passages[ids[leaf.node_id]]),
+                passage=passage,
                 score=min(1.0, max(0.0, leaf.score)),
                 rank=rank,
                 node_id=leaf.node_id,
-                steps=tuple(_step(state, node_id) for node_id in tree.path_to(leaf.node_id)),
+                steps=(*above, replace(last, title=passage.title) if passage.passage_id != ids[leaf.node_id] else last),
                 reason=state.reason(leaf.node_id),
                 judged=leaf.judged,
                 signals=signals,
@@ -56,12 +59,18 @@ def _step(state: SearchState, node_id: str) -> Step:
 
 
 def _in_sight(index: Index, question: Question, passage: Passage) -> Passage:
-    """The passage under the name that the question may see: where the first is excluded, that of a duplicate."""
-    hidden = question.excluded_ids
-    duplicates = tuple(o for o in passage.duplicates if o.passage_id not in hidden and o.doc_id not in hidden)
-    if passage.passage_id not in hidden and passage.doc_id not in hidden:
-        return replace(passage, duplicates=duplicates)
-    return _standing_at(index, duplicates[0], passage, duplicates[1:])
+    """The passage under the name that the question may see: where its first place is hidden, that of a duplicate."""
+    hidden, filters = question.excluded_ids, question.filters
+    if not hidden and not filters:
+        return passage
+
+    def may_be_seen(place: Passage | Origin, metadata: Metadata) -> bool:
+        return place.passage_id not in hidden and place.doc_id not in hidden and satisfies(metadata, filters)
+
+    seen = [o for o in passage.duplicates if may_be_seen(o, index.document(o.doc_id).metadata)]
+    if may_be_seen(passage, passage.metadata or index.document(passage.doc_id).metadata):
+        return replace(passage, duplicates=tuple(seen))
+    return _standing_at(index, seen[0], passage, tuple(seen[1:]))
 
 
 def _standing_at(index: Index, origin: Origin, passage: Passage, others: tuple[Origin, ...]) -> Passage:

@@ -378,6 +378,8 @@ def open_model(
     if name.startswith("vllm:"):
         from branchwise.prompts.vllm_chat import VllmChat
 
+        if context_window is not None:
+            options["max_model_len"] = context_window
         return VllmChat(name.removeprefix("vllm:"), **options)
     model = OpenAIChat(name, base_url, context_window=context_window or DEFAULT_WINDOW, **options)
     if (profile := load_profile(name, model.endpoint)) is not None:

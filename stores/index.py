@@ -23,7 +23,7 @@ from branchwise.stores.errors import IndexCorrupt, IndexMismatch, IndexMissing, 
 from branchwise.stores.files import LISTING, check_files, hold
 from branchwise.stores.lexical import LexicalIndex
 from branchwise.stores.manifest import Manifest, generation_folder, read_manifest
-from branchwise.stores.records import Document, Filters, Passage, Scalar, TreeNode
+from branchwise.stores.records import Document, Filters, Metadata, Passage, Scalar, TreeNode
 from branchwise.stores.tree import SemanticTree
 from branchwise.stores.vectors import NodeVectors, verify_vectors
 
@@ -45,6 +45,7 @@ class Index:
         self._chroma_url = chroma_url
         self._given_embedder = embedder
         self._texts: dict[str, str] = {}
+        self._allowed: tuple[object, npt.NDArray[np.bool_]] | None = None
         self._release = self._hold()
         if broken := check_files(self.generation_path):
             raise IndexCorrupt(broken[0], hint=f'branchwise restore BACKUP --index "{path}", or build it again')
@@ -160,6 +161,13 @@ class Index:
         """
         if not filters and not excluded_ids:
             return None
+        # One search asks this once a slate; the last answer is kept.
+        asked = (tuple(sorted((key, str(value)) for key, value in filters.items())), excluded_ids)
+        if self._allowed is None or self._allowed[0] != asked:
+            self._allowed = (asked, self._find_allowed(filters, excluded_ids))
+        return self._allowed[1]
+
+    def _find_allowed(self, filters: Filters, excluded_ids: frozenset[str]) -> npt.NDArray[np.bool_]:
         allowed = np.zeros(len(self.tree.leaf_ids), dtype=np.bool_)
         wanted = {key: _spellings(value) for key, value in filters.items()}
         by_passage, by_document = self._metadata if wanted else ({}, {})
@@ -217,6 +225,11 @@ def open_matrix(path: Path, rows: int, dimension: int) -> FloatMatrix:
     if matrix.shape != (rows, dimension) or matrix.dtype != np.float32:
         raise IndexCorrupt(f"{path} holds {matrix.dtype} {matrix.shape} instead of float32 {(rows, dimension)}.")
     return matrix
+
+
+def satisfies(metadata: Metadata, filters: Filters) -> bool:
+    """Whether a place with this metadata passes every filter, as `Index.allowed_rows` reads them."""
+    return all(_spell(metadata.get(key)) in _spellings(value) for key, value in filters.items())
 
 
 def _spellings(value: Scalar | tuple[Scalar, ...]) -> set[str]:

@@ -105,8 +105,15 @@ class SearchState:
         self._reach(sorted(cluster for cluster, theta in self._best_read.items() if theta >= 0.5))
 
     def withdraw(self, number: int) -> None:
-        """Note that a slate will never be answered: what it asked about is unknown, not zero."""
+        """Note that a slate will never be answered: what it alone asked about is unread again, not lost, not zero."""
         self.withdrawn.add(number)
+        slate = self.slates[number]
+        kept = (other for other_number, other in enumerate(self.slates) if other_number not in self.withdrawn)
+        alone = set(slate.candidate_ids).difference(*(other.candidate_ids for other in kept))
+        self.asked -= alone
+        self.shown.subtract(slate.node_ids)
+        if slate.kind == "leaf":
+            self.unread.give_back([self.tree.leaf_row[leaf] for leaf in slate.candidate_ids if leaf in alone])
 
     @property
     def in_flight(self) -> int:

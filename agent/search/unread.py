@@ -47,6 +47,12 @@ class Unread:
         keep = ~self._asked[self._rows]
         self._rows, self._home = self._rows[keep], self._home[keep]
 
+    def give_back(self, rows: Sequence[int]) -> None:
+        """Leaves were not read after all."""
+        self._asked[list(rows)] = False
+        self._known[list(rows)] = False
+        self.add(rows)
+
     def ranked(self, belief: Belief, standing: Callable[[str], float]) -> tuple[Rows, Floats]:
         """Unread rows, most promising first, and what is expected of each; ties keep the order in which they came."""
         above = np.array([standing(home) for home in self._homes], dtype=np.float64)

@@ -42,3 +42,16 @@ def test_every_hit_says_why(tmp_path: Path) -> None:
         last = hit.steps[-1]
         assert None not in (last.local, last.calibrated, last.path)
         assert set(hit.signals) == {"bm25", "dense", "tree"}
+
+
+def test_a_duplicate_stands_in_for_what_a_filter_hides(tmp_path: Path) -> None:
+    """Of two copies that share a leaf, the one that the filter lets through is named, and its title ends the path."""
+    documents = [
+        Document(doc_id="first", title="First", text=TEXT, metadata={"shelf": "a"}),
+        Document(doc_id="second", title="Second", text=TEXT.upper(), metadata={"shelf": "b"}),
+        Document(doc_id="other", title="Other", text="Bread rises because yeast makes gas.", metadata={"shelf": "b"}),
+    ]
+    with branchwise.build(documents, index=tmp_path / "index") as opened:
+        hit = opened.search(Question(text="why does a kite fly?", filters={"shelf": "b"})).hits[0]
+        assert (hit.passage.doc_id, hit.steps[-1].title) == ("second", "Second")
+        assert hit.passage.metadata["shelf"] == "b"

@@ -225,3 +225,17 @@ def test_lattice_never_seeds() -> None:
     """The faithful mode starts blind, as published."""
     config = lattice()
     assert not any((config.seeds, config.prior, config.fuse, config.rescore, config.stop))
+
+
+async def test_a_failed_slate_loses_nothing() -> None:
+    """The leaves of a slate that was never answered are ranked as if they had never been asked about."""
+    likes = {"p:0.0.0": 1.0, "p:1.1.1": 0.8, "p:3.3.3": 0.5}
+
+    class Poor(Oracle):
+        async def judge(self, slate: Slate, question: Question) -> Judgement:
+            raise BudgetSpent("no more")
+
+    unasked = await search(TREE, Oracle(TREE, GOLD), prior_for(TREE, likes), budget=Budget(max_calls=0))
+    failed = await search(TREE, Poor(TREE, GOLD), prior_for(TREE, likes))
+    assert [leaf.node_id for leaf in failed.ranked[:3]] == [leaf.node_id for leaf in unasked.ranked[:3]] == list(likes)
+    assert not any(leaf.judged for leaf in failed.ranked)
