@@ -22,6 +22,8 @@ from branchwise.agent.search.state import SearchState
 
 NOISE_AT_HALF = 0.05
 """Noise at which an indiscriminate judge is trusted as much as the cheap legs."""
+TOP = 40
+"""Best scores that are looked at."""
 CROWD = 25.0
 CROWDED = 0.35
 """So many leaves scored alike high, or this share of all that were read, and the judge is taken to be
@@ -66,13 +68,14 @@ def rank(state: SearchState, *, limit: int) -> list[Ranked]:
 def legs_share(theta: Floats, noise: float) -> float:
     """Share of BM25 and vectors in the final score, in [0, 1), for a judge of this noise that gave these scores.
 
-    How many leaves the judge holds to be good is the participation ratio of the squared scores, (sum t^2)^2 / sum t^4:
-    1 where one stands out, n where n are equal. (Tuned on simulated judges over the even queries of three collections;
-    agent/bench/suite.py repeats the ablation.)
+    How many leaves the judge holds to be good is the participation ratio of its best scores cubed, (sum t^3)^2 /
+    sum t^6: 1 where one stands out, n where n are equal. Only the best count, so that reading much that is worthless
+    does not look like liking it. (Tuned on simulated judges over the even queries of two collections and a synthetic
+    world; agent/bench/suite.py repeats the ablation.)
     """
-    power = theta**2
+    power = np.sort(theta)[::-1][:TOP] ** 3
     if not power.any():
         return 1.0 if not len(theta) else noise / (noise + NOISE_AT_HALF)
     crowd = float(power.sum() ** 2 / (power**2).sum())
-    crowded = crowd / len(theta) / CROWDED * min(1.0, len(theta) / ENOUGH)
+    crowded = crowd / len(power) / CROWDED * min(1.0, len(theta) / ENOUGH)
     return min(MOST, noise / (noise + NOISE_AT_HALF) * max(crowd / CROWD, crowded))
