@@ -43,11 +43,24 @@ class ReplyStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False, isolation_level=None)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+            self._write_ahead()
+            for pragma in ("synchronous=FULL", "secure_delete=ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.executescript(_SCHEMA)
         except sqlite3.DatabaseError as problem:
             raise self._corrupt(problem) from problem
+
+    def _write_ahead(self) -> None:
+        """Change a new file to a write-ahead log; SQLite does not wait for another process that is doing the same."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as problem:
+                if "locked" not in str(problem) or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
 
     def get(self, key: str) -> str | None:
         """The reply kept under `key`, or None."""
