@@ -28,6 +28,7 @@ Status = Literal["ok", "note", "warning", "fault"]
 
 LOW_SPACE = 2_000_000_000  # bytes: an index of 100,000 passages takes about one billion, and a build holds two of them
 CHROMA_PORT = 8000  # where `chroma run` listens unless told otherwise
+ANSWER_WITHIN = 3.0  # seconds; a server of this machine answers at once unless the machine is busy
 
 # What an extra brings that nothing else does.
 EXTRAS = {
@@ -144,8 +145,8 @@ def _is_chroma(host: str, port: int) -> bool:
     """True where a Chroma server answers; asks this machine only."""
     request = f"GET /api/v2/heartbeat HTTP/1.0\r\nHost: {host}\r\n\r\n"
     try:
-        with socket.create_connection((host, port), timeout=0.5) as connection:
-            connection.settimeout(0.5)
+        with socket.create_connection((host, port), timeout=ANSWER_WITHIN) as connection:
+            connection.settimeout(ANSWER_WITHIN)
             connection.sendall(request.encode("ascii"))
             return b"nanosecond heartbeat" in connection.recv(4096)
     except OSError:
