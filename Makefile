@@ -45,7 +45,8 @@ test-slow: .venv/test ## killed builds, a Chroma server, 100,000 passages
 
 test-browser: .venv/test ## the web page in a real Chromium (Debian: apt-get install chromium)
 	$(install) 'playwright>=1.49'
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser tests/surfaces  # a browser of its own: two cannot run in one process
 
 test-minilm: ## the sentence embedder, in an environment of its own
 	sh .ci/minilm
