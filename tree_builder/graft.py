@@ -134,6 +134,8 @@ class Graft:
         groups.sort(key=len, reverse=True)
         self.children[node_id] = groups[0]
         self.made.add(node_id)
+        if len(groups[0]) > self._max_children:  # a single joined a full group
+            self._dirty.add(node_id)
         place = self.children[parent].index(node_id) + 1
         self.children[parent][place:place] = [self._adopt(members, parent, was=node_id) for members in groups[1:]]
         self._sums.clear()
@@ -145,6 +147,8 @@ class Graft:
         for child in members:
             self.parents[child] = [node_id if above == was else above for above in self.parents[child]]
         self.parents[node_id] = [parent]
+        if len(members) > self._max_children:
+            self._dirty.add(node_id)
         return node_id
 
     def _merge(self, node_id: str) -> None:

@@ -283,3 +283,20 @@ def test_many_orders_of_changes_leave_a_sound_index(tmp_path: Path) -> None:
     run_state_machine_as_test(
         LivingIndex, settings=settings(max_examples=40, stateful_step_count=12, deadline=None, database=None)
     )
+
+
+async def test_a_single_that_joins_a_full_group_is_split_again(tmp_path: Path) -> None:
+    """Found by the machine above: a split of eleven into five, five and one must not leave a node of six."""
+    path = tmp_path / "index"
+
+    def of(numbers: set[int]) -> list[Document]:
+        return [Document(doc_id=f"doc-{number}", text=text_of(number, 0)) for number in sorted(numbers)]
+
+    await build(of(set(range(7))), path, BuildConfig(max_children=5))
+    await add(path, of({43, 45}))
+    await remove(path, ["doc-4"])
+    await add(path, of({0, 26}))
+    await remove(path, [f"doc-{number}" for number in (45, 0, 26, 3, 43, 1, 2, 5)])
+    await add(path, of({0, 58, 38, 42, 43, 44, 12, 48, 18, 50, 22, 26, 27, 28, 31}))
+    with Index.open(path) as index:
+        assert index.verify() == []

@@ -140,7 +140,11 @@ def test_an_interrupted_build_continues(corpus: Path, tmp_path: Path) -> None:
     with run_server(latency=0.5) as server:
         flags = ["build", str(corpus), "-i", str(target), "--max-children", "4", "--yes", *model(server)]
         with subprocess.Popen(
-            [sys.executable, "-c", ENTRY, *flags], stderr=subprocess.PIPE, env=environment()
+            [sys.executable, "-c", ENTRY, *flags],
+            stderr=subprocess.PIPE,
+            env=environment(),
+            # A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as build:
             deadline = time.monotonic() + 60
             while not any(call.reply for call in server.calls):
