@@ -283,7 +283,7 @@ def test_many_orders_of_changes_leave_a_sound_index(tmp_path: Path) -> None:
 
     run_state_machine_as_test(
         LivingIndex,
-        settings=settings(max_examples=15, stateful_step_count=10, deadline=None, database=None, derandomize=True),
+        settings=settings(max_examples=40, stateful_step_count=12, deadline=None, database=None, derandomize=True),
     )
 
 
