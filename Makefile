@@ -56,7 +56,7 @@ test-vllm: ## a real vLLM on the CPU, in an environment of its own
 
 test-ray: .venv/test ## the build on Ray Data
 	$(install) '.[ray]' && $(install) --editable .
-	for kind in bottom-up hybrid; do $(BIN)/python -m pytest -m ray -k "$$kind" || exit 1; done  # one Ray a process
+	$(BIN)/python -m pytest -m ray
 
 test-wheel: ## the tests against the built wheel, in a clean environment
 	sh .ci/wheel

@@ -2,17 +2,20 @@
 
 What is done, and in which order results are put together, is the local engine's: the same functions on the same
 blocks, so the tree is the same for the same seed. Connects to the cluster that RAY_ADDRESS names, else starts Ray on
-this machine. The only home of ray. Tested in tests/tree_builder/test_ray_engine.py.
+this machine, once a process. The only home of ray. Tested in tests/tree_builder/test_ray_engine.py.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +29,7 @@ B = TypeVar("B")
 
 TEXTS = 2_048
 """Texts embedded as one piece of work."""
+_STARTING = threading.Lock()
 
 
 def each_on_ray(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
@@ -37,8 +41,7 @@ def each_on_ray(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
     def work(row: dict[str, Any]) -> dict[str, Any]:
         return {"place": row["place"], "result": function(row["item"])}
 
-    with _connected() as data:
-        done = data.from_items(rows, override_num_blocks=len(rows)).map(work).take_all()
+    done = _connected().from_items(rows, override_num_blocks=len(rows)).map(work).take_all()
     return [row["result"] for row in sorted(done, key=lambda row: int(row["place"]))]
 
 
@@ -64,25 +67,45 @@ def _embed(files: Mapping[str, bytes], texts: Sequence[str]) -> FloatMatrix:
         return load_embedder(Path(folder)).embed_texts(texts)
 
 
-@contextmanager
-def _connected() -> Iterator[Any]:
+def require_ray() -> None:
+    """Raise InputError where the extra is not installed; costs nothing and starts nothing."""
+    if find_spec("ray") is None:
+        raise InputError("The ray engine needs the [ray] extra.", hint="pip install 'branchwise[ray]'")
+
+
+def _connected() -> Any:
     """ray.data, connected. Raises InputError where the extra is not installed.
 
-    A Ray that was started here is stopped again: it would die with the thread that started it, and take the process
-    along.
+    A process connects once, and stays connected until it ends: Ray does not start twice in one process. A caller's own
+    connection is used as it is.
     """
+    require_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise InputError("The ray engine needs the [ray] extra.", hint="pip install 'branchwise[ray]'") from error
-    if ray.is_initialized():
-        yield ray.data
-        return
-    ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-    try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        yield ray.data
-    finally:
-        ray.shutdown()
+    import ray
+    import ray.data
+
+    with _STARTING:
+        if not ray.is_initialized():
+            _start(ray)
+            ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray.data
+
+
+def _start(ray: ModuleType) -> None:
+    """Connect from a thread that lives as long as the process: Ray on this machine ends with the thread it started on.
+
+    Ray shuts itself down at exit, before that thread is gone.
+    """
+    started: Future[None] = Future()
+
+    def hold() -> None:
+        try:
+            ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        threading.Event().wait()
+
+    threading.Thread(target=hold, name="branchwise-ray", daemon=True).start()
+    started.result()

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     max_children: int = Field(default=16, ge=4)
     soft_membership: bool = False
     seed: int = 0
+    engine: Literal["local", "ray"] = "local"
     k: int = Field(default=10, ge=1)
     max_calls: int | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, ge=0)

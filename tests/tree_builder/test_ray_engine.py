@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,30 @@ from branchwise.tree_builder.config import BuildConfig
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the [ray] extra is not installed")
 
 
+ENDS = """
+import asyncio, sys
+from branchwise.tree_builder.ray_engine import each_on_ray
+for start in (0, 10):
+    assert each_on_ray(abs, range(-start - 3, 0)) == list(range(start + 3, 0, -1))
+async def inside():
+    return await asyncio.to_thread(each_on_ray, abs, [-5, -6])
+assert asyncio.run(inside()) == [5, 6]
+assert asyncio.run(inside()) == [5, 6]
+print("all was done")
+"""
+
+
 @pytest.mark.ray
 @needs_ray
-@pytest.mark.parametrize("kind", ["bottom-up", "hybrid"])
+def test_ray_outlives_the_thread_that_asked_first() -> None:
+    """Work from several threads and event loops goes to one Ray, and the process ends cleanly, nothing left behind."""
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.strip()) == (0, "all was done"), done.stderr
+
+
+@pytest.mark.ray
+@needs_ray
+@pytest.mark.parametrize("kind", ["bottom-up", "hybrid", "top-down"])
 async def test_ray_gives_the_local_tree(
     kind: str, tmp_path: Path, make_documents: Callable[..., list[Document]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

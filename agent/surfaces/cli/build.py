@@ -67,9 +67,13 @@ def build(
     path = settings.index_path()
     config = BuildConfig(
         tree=settings.tree, max_children=settings.max_children, soft_membership=settings.soft_membership,
-        embedder=settings.embedder, seed=settings.seed, title=title or _named(sources),
+        embedder=settings.embedder, seed=settings.seed, title=title or _named(sources), engine=settings.engine,
     )  # fmt: skip
     check_sources(sources)
+    if settings.engine == "ray":
+        from branchwise.tree_builder.ray_engine import require_ray
+
+        require_ray()
     if dry_run:
         _tell_price(terminal, settings, sources, config)
         return
@@ -77,6 +81,8 @@ def build(
         _agree(terminal, settings, sources, config)
     asker = open_asker(settings, path)
     terminal.say(_writer(settings), style="dim")
+    if settings.engine == "ray":
+        terminal.say("Embedding and clustering on Ray.", style="dim")
     with watch(terminal.err) as on_event:
         report = run_to_the_end(
             terminal,
@@ -181,7 +187,7 @@ def _tell_price(terminal: Terminal, settings: Settings, sources: list[Path], con
     from branchwise.tree_builder.estimate import estimate
 
     found = estimate(sources, config, asker=open_asker(settings, None, key="not needed to reckon"))
-    terminal.give({"dry_run": True, "model": settings.model, **asdict(found)})
+    terminal.give({"dry_run": True, "model": settings.model, "engine": settings.engine, **asdict(found)})
     terminal.say(_writer(settings), style="dim")
     for line in draw_estimate(found, settings.model):
         terminal.say(line)

@@ -46,6 +46,9 @@ TREE: Flags = {
     "soft_membership": _flag(bool, "--soft-membership", help="A passage may hang under two nodes.", panel="Tree"),
     **EMBEDDER,
     "seed": _flag(int, "--seed", metavar="N", help="Seed of the clustering [0].", panel="Tree"),
+    "engine": _flag(
+        str, "--engine", metavar="NAME", help="local, or ray (Ray Data): the same tree [local].", panel="Tree"
+    ),
 }
 COMMON: Flags = {
     "json": Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")],

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.surfaces.terminal.conftest import ENTRY, Ran, branchwise, environment
+from tests.surfaces.terminal.conftest import ENTRY, TEXTS, Ran, branchwise, environment
 
 Call = Callable[..., Ran]
 
@@ -332,3 +333,40 @@ def test_mcp_leaves_stdout_to_the_protocol(library: Path) -> None:
     assert ran.code == 0, ran.err
     assert [json.loads(line)["id"] for line in ran.out.splitlines()] == [1]
     assert "No LLM was used" in ran.err
+
+
+def test_the_engine_is_named_and_must_be_there(
+    call: Call, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--engine ray without its extra is the user's to mend, before anything is read; another name is no engine."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for flags in ([], ["--dry-run"]):
+        ran = call("build", corpus, "-i", tmp_path / "index", "--engine", "ray", *flags)
+        assert ran.code == 2
+        assert "branchwise[ray]" in ran.err
+    assert "--engine" in call("build", corpus, "-i", tmp_path / "index", "--engine", "steam").err
+    dry = call("build", corpus, "-i", tmp_path / "index", "--engine", "local", "--dry-run", "--json")
+    assert dry.json()["engine"] == "local"
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(find_spec("ray") is None, reason="the [ray] extra is not installed")
+def test_a_build_on_ray_is_the_local_one(tmp_path: Path) -> None:
+    """The command with --engine ray says so and gives the very tree of the command without it."""
+    lines = [json.dumps({"_id": str(n), "text": f"Case {n}: {word} beside {n * n}."}) for n, word in many_words(2_500)]
+    (tmp_path / "many.jsonl").write_text("\n".join(lines), "utf-8")
+    trees = []
+    for engine in ("local", "ray"):
+        index = tmp_path / engine
+        ran = branchwise("build", tmp_path / "many.jsonl", "-i", index, "--engine", engine)
+        assert ran.code == 0, ran.err
+        assert ("on Ray" in ran.out) == (engine == "ray")
+        trees.append(branchwise("tree", "show", "-i", index, "--depth", "9", "--json").json())
+    assert trees[0] == trees[1]
+
+
+def many_words(count: int) -> list[tuple[int, str]]:
+    """Numbers, each with one of the words of TEXTS."""
+    words = sorted({word for text in TEXTS.values() for word in text.split()})
+    return [(n, f"{words[n % len(words)]} and {words[n * 7 % len(words)]}") for n in range(count)]
