@@ -7,6 +7,7 @@ this machine, once a process. The only home of ray. Tested in tests/tree_builder
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -86,6 +87,8 @@ def _connected() -> Any:
 
     with _STARTING:
         if not ray.is_initialized():
+            for name in ("ray", "ray.data"):  # what a build does is told by its own events
+                logging.getLogger(name).setLevel(logging.ERROR)
             _start(ray)
             ray.data.DataContext.get_current().enable_progress_bars = False
     return ray.data

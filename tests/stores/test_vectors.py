@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +13,7 @@ from branchwise.stores.errors import IndexCorrupt, IndexMissing, InputError, Mod
 from branchwise.stores.index import Index
 from branchwise.stores.repair import rebuild_vectors
 from branchwise.stores.vectors import NodeVectors, build_vectors, verify_vectors
+from tests.loopback.chroma import run_chroma
 from tests.stores.conftest import TEXTS, write_index
 
 ROWS = np.eye(4, dtype=np.float32)
@@ -105,25 +101,8 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real `chroma run` on the loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = Path(sys.executable).with_name("chroma")
-    if not command.exists():
-        pytest.skip("the chroma command is not beside this Python")
-    arguments = [str(command), "run", "--path", str(tmp_path / "served"), "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat").close()
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    with run_chroma(tmp_path / "served") as url:
+        yield url
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from branchwise.stores.records import Document
 from branchwise.tree_builder import cluster, ray_engine
 from branchwise.tree_builder.build import build
 from branchwise.tree_builder.config import BuildConfig
+from tests.loopback.chroma import run_chroma
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the [ray] extra is not installed")
 
@@ -61,6 +62,26 @@ async def test_ray_gives_the_local_tree(
     assert trees[0][0] == trees[1][0]
     assert np.array_equal(trees[0][1], trees[1][1])
     assert np.array_equal(trees[0][2], trees[1][2])
+
+
+@pytest.mark.ray
+@needs_ray
+async def test_ray_builds_into_a_chroma_server(
+    tmp_path: Path, make_documents: Callable[..., list[Document]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worked on by Ray and kept by a Chroma server, an index is what the local engine keeps in its own folder."""
+    monkeypatch.setattr(cluster, "BLOCK", 64)
+    monkeypatch.setattr(ray_engine, "TEXTS", 64)
+    await build(make_documents(200), tmp_path / "local", BuildConfig(max_children=8))
+    with run_chroma(tmp_path / "served") as url:
+        await build(make_documents(200), tmp_path / "ray", BuildConfig(max_children=8, engine="ray"), chroma_url=url)
+        with Index.open(tmp_path / "local") as local, Index.open(tmp_path / "ray", chroma_url=url) as index:
+            assert index.verify() == []
+            assert [index.node(node_id) for node_id in index.tree.inner_ids] == [
+                local.node(node_id) for node_id in local.tree.inner_ids
+            ]
+            assert index.vectors.nearest(index.leaf_matrix[7], 1)[0][0] == index.tree.leaf_ids[7]
+    assert not list((tmp_path / "ray" / "generations" / "1").glob("chroma*")), "vectors are the server's alone"
 
 
 async def test_without_the_extra_the_command_is_told(
