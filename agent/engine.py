@@ -102,7 +102,7 @@ class Engine:
         recorder = Recorder(on_event)
         spent = Meter(budget, parent=meter)
         rewrite, _ = await self._rewriter.rewrite(asked, meter=spent)
-        judge = self._judge_on(spent)
+        judge = self.judge_on(spent)
         recorder("question", _told(asked, rewrite, judge, self.config, k, spent.budget))
         return await self._walk(asked, rewrite, judge, k, spent, recorder)
 
@@ -260,7 +260,8 @@ class Engine:
             return LatticePolicy(self.config)
         return GainPolicy(self.config, k=min(k, RANKS_THAT_COUNT), max_slate=judge.max_slate)
 
-    def _judge_on(self, meter: Meter) -> Judge:
+    def judge_on(self, meter: Meter) -> Judge:
+        """The judge of one search, whose calls `meter` counts and limits."""
         if self._judge is not None:
             return self._judge
         embedded = EmbeddedJudge(self.index)

@@ -15,8 +15,9 @@ tests/agent/test_facade.py.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from branchwise.agent.sync import iterate, run
 from branchwise.stores.errors import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from branchwise.agent.engine import Engine
     from branchwise.agent.search.config import SearchConfig
     from branchwise.prompts.ask import Asker
+    from branchwise.prompts.budget import Meter
     from branchwise.stores.index import Index
     from branchwise.stores.tree import SemanticTree
     from branchwise.tree_builder.build import BuildReport
@@ -94,6 +96,8 @@ __all__ = [
 
 Sources = str | Path | Iterable[str | Path] | Iterable[Document]
 OnEvent = Callable[[Event], None]
+Place = Literal["vectors", "search"]
+"""How the place of a new document in the tree is found."""
 
 
 def build(sources: Sources, *, index: str | Path, **options: Any) -> Collection:
@@ -173,6 +177,34 @@ def open_asker(
     index_path.mkdir(parents=True, exist_ok=True)
     library = PromptLibrary(Path(prompts)) if prompts is not None else None
     return Asker(open_model(model, base_url), library=library, cache=ReplyStore(index_path / "replies.sqlite"))
+
+
+async def add_to(
+    engine: Engine,
+    sources: Any,
+    *,
+    place: str = "vectors",
+    chroma_url: str | None = None,
+    meter: Meter,
+    on_event: OnEvent | None = None,
+) -> BuildReport:
+    """Add documents to the index of `engine`, placed as Collection.add says. The engine stays on its generation."""
+    from branchwise.agent.place import Placer
+    from branchwise.tree_builder.update import add
+
+    if place not in get_args(Place):
+        raise InputError(f"Documents cannot be placed by {place!r}.", hint="Choose vectors or search.")
+    placer = Placer(engine, meter=meter) if place == "search" else None
+    report = await add(
+        engine.index.path,
+        sources,
+        asker=engine.asker,
+        locate=placer,
+        chroma_url=chroma_url,
+        meter=meter,
+        on_event=on_event,
+    )
+    return replace(report, notes=report.notes + placer.notes) if placer else report
 
 
 class Collection:
@@ -264,20 +296,33 @@ class Collection:
         """The search of a trace once more, with no model and no cost."""
         return run(self.engine.replay(trace))
 
-    def add(self, sources: Sources, *, budget: Budget | None = None, on_event: OnEvent | None = None) -> BuildReport:
-        """Add documents, or replace those that are there by the same id; only what they touch is summarised anew."""
-        return run(self.aadd(sources, budget=budget, on_event=on_event))
+    def add(
+        self,
+        sources: Sources,
+        *,
+        place: Place = "vectors",
+        budget: Budget | None = None,
+        on_event: OnEvent | None = None,
+    ) -> BuildReport:
+        """Add documents, or replace those that are there by the same id; only what they touch is summarised anew.
+
+        `place` "vectors" puts a document beside what its vector is nearest to, and costs nothing; "search" lets each
+        walk down the tree before the judge of this collection, about one call a level, on half of `budget` at most.
+        """
+        return run(self.aadd(sources, place=place, budget=budget, on_event=on_event))
 
     async def aadd(
-        self, sources: Sources, *, budget: Budget | None = None, on_event: OnEvent | None = None
+        self,
+        sources: Sources,
+        *,
+        place: Place = "vectors",
+        budget: Budget | None = None,
+        on_event: OnEvent | None = None,
     ) -> BuildReport:
         """See `add`."""
         from branchwise.prompts.budget import Meter
-        from branchwise.tree_builder.update import add
 
-        report = await add(
-            self.index.path, _listed(sources), asker=self.engine.asker, meter=Meter(budget), on_event=on_event
-        )
+        report = await add_to(self.engine, _listed(sources), place=place, meter=Meter(budget), on_event=on_event)
         self.refresh()
         return report
 

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from branchwise.agent.surfaces.cli.opening import open_asker
+from branchwise.agent.surfaces.cli.opening import open_asker, open_index
 from branchwise.agent.surfaces.cli.options import INDEX, LIMITS, MODEL, TREE, Interrupted, Yes, command
 from branchwise.agent.surfaces.cli.terminal import Terminal
 from branchwise.stores.errors import InputError
 
 if TYPE_CHECKING:
+    from branchwise.agent.facade import OnEvent
     from branchwise.agent.surfaces.settings import Settings
+    from branchwise.prompts.ask import Asker
+    from branchwise.prompts.budget import Meter
     from branchwise.tree_builder.build import BuildReport
     from branchwise.tree_builder.config import BuildConfig
+
+    Change = Callable[[Asker | None, Meter, OnEvent], Coroutine[Any, Any, BuildReport]]
 
 AGAIN = "Run the same command again: it continues, and buys nothing twice. The old index is as it was."
 INSTEAD = "Give --yes, or a limit: --max-calls, --max-tokens, --max-cost. build --dry-run tells the price."
@@ -28,6 +33,10 @@ FORMATS = ".txt .md .rst .html .jsonl .csv, with [files] .pdf and Office; or a B
 
 Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE...", help=f"Folders and files: {FORMATS}.")]
 DocIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Document ids, as search shows them.")]
+Placing = Annotated[
+    str,
+    typer.Option("--place", metavar="HOW", help="vectors (no call) or search (a walk of the tree each) [vectors]."),
+]
 Title = Annotated[str, typer.Option("--title", metavar="TEXT", help="What the collection is called.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only say what it would cost; no network.", rich_help_panel="Limits")
@@ -94,19 +103,35 @@ def build(
     _tell(terminal, report, "Built")
 
 
-def add(terminal: Terminal, settings: Settings, sources: Sources, yes: Yes = False) -> None:
+def add(terminal: Terminal, settings: Settings, sources: Sources, place: Placing = "vectors", yes: Yes = False) -> None:
     """Add documents to an index, or replace those with the same id; only the touched branches are written anew."""
-    from branchwise.tree_builder.update import add as add_documents
-
     check_sources(sources)
-    _update(terminal, settings, add_documents, sources, "Added", yes=yes)
+
+    async def add_documents(asker: Asker | None, meter: Meter, on_event: OnEvent) -> BuildReport:
+        from branchwise.agent.engine import Engine
+        from branchwise.agent.facade import add_to
+
+        with open_index(settings) as index:
+            return await add_to(
+                Engine(index, asker=asker), sources,
+                place=place, chroma_url=settings.chroma_url, meter=meter, on_event=on_event,
+            )  # fmt: skip
+
+    _update(terminal, settings, add_documents, "Added", yes=yes, searching=place == "search")
 
 
 def remove(terminal: Terminal, settings: Settings, doc_ids: DocIds, yes: Yes = False) -> None:
     """Remove documents: no text of theirs is left in store, summaries or cache."""
-    from branchwise.tree_builder.update import remove as remove_documents
 
-    _update(terminal, settings, remove_documents, doc_ids, "Removed", yes=yes)
+    async def remove_documents(asker: Asker | None, meter: Meter, on_event: OnEvent) -> BuildReport:
+        from branchwise.tree_builder.update import remove as remove_from
+
+        return await remove_from(
+            settings.index_path(), doc_ids,
+            asker=asker, chroma_url=settings.chroma_url, meter=meter, on_event=on_event,
+        )  # fmt: skip
+
+    _update(terminal, settings, remove_documents, "Removed", yes=yes)
 
 
 def check_sources(sources: list[Path]) -> None:
@@ -133,7 +158,9 @@ def run_to_the_end(terminal: Terminal, work: Coroutine[Any, Any, BuildReport]) -
     return asyncio.run(watched())
 
 
-def _update(terminal: Terminal, settings: Settings, change: Any, what: list[Any], done: str, *, yes: bool) -> None:
+def _update(
+    terminal: Terminal, settings: Settings, change: Change, done: str, *, yes: bool, searching: bool = False
+) -> None:
     """Run an addition or a removal; with a model, it asks first like a build."""
     from branchwise.agent.surfaces.progress import watch
     from branchwise.prompts.budget import Meter
@@ -144,16 +171,13 @@ def _update(terminal: Terminal, settings: Settings, change: Any, what: list[Any]
     asker = open_asker(settings, path)
     if asker is not None and not (yes or settings.is_limited):
         terminal.note(f"{asker.name} will write the touched branches anew: about one call a branch and level.")
+        if searching:
+            terminal.note("It will also find the place of every new document: about one call a level.")
         if not terminal.confirm("Go on?", instead=INSTEAD):
             raise InputError("Nothing was changed.", hint="--max-calls, --max-tokens and --max-cost set a limit.")
     terminal.say(_writer(settings), style="dim")
     with watch(terminal.err) as on_event:
-        report = run_to_the_end(
-            terminal,
-            change(
-                path, what, asker=asker, chroma_url=settings.chroma_url, meter=Meter(settings.budget), on_event=on_event
-            ),
-        )
+        report = run_to_the_end(terminal, change(asker, Meter(settings.budget), on_event))
     _tell(terminal, report, done)
 
 

@@ -184,7 +184,10 @@ def test_an_unchanged_build_does_nothing(call: Call, library: Path, corpus: Path
     assert call("build", corpus, "--index", copy, "--max-children", "4", "--json").json()["unchanged"]
     more = tmp_path / "geysers.txt"
     more.write_text("A geyser is a spring whose water boils in a narrow pipe and throws itself out.", "utf-8")
-    assert call("add", more, "-i", copy, "--json").json()["counts"]["documents"] == 14
+    refused = call("add", more, "-i", copy, "--place", "guess")
+    assert (refused.code, "'guess'" in refused.err) == (2, True)
+    added = call("add", more, "-i", copy, "--place", "search", "--json").json()
+    assert (added["counts"]["documents"], added["usage"]["calls"], added["notes"]) == (14, 0, [])
     ids = [hit["doc_id"] for hit in call("search", "geyser", "-i", copy, "--json").json()["hits"]]
     assert ids[0] == "geysers.txt"
     assert call("remove", "geysers.txt", "-i", copy, "--json").json()["counts"]["documents"] == 13

@@ -77,6 +77,24 @@ def test_a_limit_ends_a_build_cleanly(call: Call, server: LoopbackServer, corpus
     assert set(rest["written_by"]) == {"stand-in"}
 
 
+def test_a_place_is_searched_for_within_the_limit(
+    call: Call, server: LoopbackServer, corpus: Path, tmp_path: Path
+) -> None:
+    """add --place search asks before it spends, tells the calls, and keeps to --max-calls."""
+    target, more = tmp_path / "index", tmp_path / "geysers.txt"
+    more.write_text("A geyser is a spring whose water boils in a narrow pipe and throws itself out.", "utf-8")
+    assert call("build", corpus, "-i", target, "--max-children", "4").code == 0
+    flags = ["add", more, "-i", target, "--place", "search", "--json", *model(server)]
+    asked = call(*flags)
+    assert asked.code == 2
+    assert "place of every new document" in asked.err
+    assert not server.calls
+    added = call(*flags, "--max-calls", "6").json()
+    judged = sum('"scores"' in str(sent) for sent in server.calls)
+    assert 0 < judged <= 3, "half of the limit"
+    assert judged <= added["usage"]["calls"] == len(server.calls) <= 6
+
+
 def test_a_limit_in_money_needs_a_price(call: Call, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--max-cost with a model whose price nobody told is refused, before anything is asked."""
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
