@@ -168,6 +168,7 @@ def run(
 
         access = access_for(host, token=token, allowed_hosts=allowed_hosts)
         listening = listen(host, port)
+        asyncio.run(shelf.open())
         if on_ready:
             on_ready(f"{url_of(listening)}/mcp")
         run_app(http_app(server, shelf, access), listening)

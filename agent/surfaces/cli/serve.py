@@ -12,12 +12,13 @@ import typer
 from branchwise.agent.surfaces.cli.opening import open_asker
 from branchwise.agent.surfaces.cli.options import MODEL, command
 from branchwise.agent.surfaces.cli.terminal import Terminal
-from branchwise.stores.errors import InputError
+from branchwise.stores.errors import IndexMissing, InputError
 
 if TYPE_CHECKING:
     from branchwise.agent.engine import Engine
     from branchwise.agent.surfaces.server.app import Limits
     from branchwise.agent.surfaces.settings import Settings
+    from branchwise.stores.index import Index
 
 PORT = 8321
 TOKEN_VARIABLE = "BRANCHWISE_TOKEN"  # noqa: S105 (the name of a variable, not a token)
@@ -29,9 +30,25 @@ Indexes = Annotated[
 Host = Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen; beyond loopback needs a token.")]
 Port = Annotated[int, typer.Option("--port", metavar="N", help="Port; 0 takes a free one.")]
 AllowedHosts = Annotated[
-    list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A name that the server goes by; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        envvar="BRANCHWISE_ALLOW_HOST",
+        show_envvar=False,
+        help="A name that the server goes by; repeatable [BRANCHWISE_ALLOW_HOST, apart by spaces].",
+    ),
 ]
-Uploads = Annotated[int, typer.Option("--max-upload", metavar="BYTES", help="Take documents up to this size; 0: none.")]
+Uploads = Annotated[
+    int,
+    typer.Option(
+        "--max-upload",
+        metavar="BYTES",
+        envvar="BRANCHWISE_MAX_UPLOAD",
+        show_envvar=False,
+        help="Take documents up to this size; 0: none [BRANCHWISE_MAX_UPLOAD].",
+    ),
+]
 Http = Annotated[bool, typer.Option("--http", help="Streamable HTTP instead of stdin and stdout.")]
 
 
@@ -52,7 +69,8 @@ def serve(
 ) -> None:
     """Serve indexes over HTTP: a web page with the live tree, REST, events, OpenAI's chat protocol.
 
-    The token for a bind beyond loopback is read from BRANCHWISE_TOKEN.
+    The token for a bind beyond loopback is read from BRANCHWISE_TOKEN. A new generation of an index is served as soon
+    as it is published, and where the vectors are in a Chroma server, as soon as that was filled.
     """
     from branchwise.agent.surfaces.server import serve as serve_indexes
 
@@ -68,7 +86,7 @@ def serve(
         open_engine=opener(settings),
         host=host,
         port=port,
-        token=os.environ.get(TOKEN_VARIABLE),
+        token=os.environ.get(TOKEN_VARIABLE) or None,
         allowed_hosts=allow_host or (),
         limits=_limits(max_upload),
         on_ready=tell,
@@ -95,7 +113,7 @@ def mcp(
         transport="http" if http else "stdio",
         host=host,
         port=port,
-        token=os.environ.get(TOKEN_VARIABLE),
+        token=os.environ.get(TOKEN_VARIABLE) or None,
         allowed_hosts=allow_host or (),
         on_ready=lambda url: terminal.note(f"{', '.join(indexes)} at {url}   (Ctrl-C ends)"),
     )
@@ -124,9 +142,30 @@ def opener(settings: Settings) -> Callable[[Path], Engine]:
         from branchwise.agent.engine import Engine
         from branchwise.stores.index import Index
 
-        return Engine(Index.open(path, chroma_url=settings.chroma_url), asker=open_asker(settings, path))
+        index = Index.open(path, chroma_url=settings.chroma_url)
+        try:
+            if settings.chroma_url:
+                _refuse_unfilled(index, settings.chroma_url)
+            return Engine(index, asker=open_asker(settings, path))
+        except BaseException:
+            index.close()
+            raise
 
     return open_engine
+
+
+def _refuse_unfilled(index: Index, chroma_url: str) -> None:
+    """Found when a generation is opened, not by the first search: the server keeps the last one that it can serve."""
+    wanted = len(index.tree)
+    try:
+        held = index.vectors.count()
+    except IndexMissing:
+        held = 0
+    if held != wanted:
+        raise IndexMissing(
+            f"The Chroma server at {chroma_url} holds {held:,} of {wanted:,} nodes of this generation.",
+            hint=f'branchwise repair --index "{index.path}" --to-server {chroma_url}',
+        )
 
 
 def _judge_line(settings: Settings) -> str:

@@ -17,6 +17,7 @@ Needs the [serve] extra. Tested in tests/surfaces/server and, in a real browser,
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -49,7 +50,8 @@ def serve(
 
     `open_engine` opens an index with the models it is to use (embedded, without one), and is called again for every
     new generation. Port 0 takes a free one. `on_ready` is told the address when the server listens. Raises InputError
-    where the extra is missing, nothing is to be served, the port is taken, or a bind beyond loopback has no token.
+    where the extra is missing, nothing is to be served, the port is taken, or a bind beyond loopback has no token, and
+    StoreError where an index cannot be opened.
     """
     if not indexes:
         raise InputError("there is no index to serve", hint="branchwise serve --index DIR")
@@ -60,10 +62,13 @@ def serve(
     except ImportError as error:
         raise InputError(f"the server needs {error.name}", hint="pip install 'branchwise[serve]'") from error
     from branchwise.agent.surfaces.server.security import access_for
+    from branchwise.agent.surfaces.server.shelf import Shelf
 
     access = access_for(host, token=token, allowed_hosts=allowed_hosts)
-    app = create_app(dict(indexes), open_engine or open_embedded, access=access, limits=limits)
+    shelf = Shelf(indexes, open_engine or open_embedded)
     listening = listen(host, port)
+    asyncio.run(shelf.open())  # here, where an index that cannot be opened is an error with a hint and no traceback
+    app = create_app(shelf, access=access, limits=limits)
     if on_ready:
         on_ready(url_of(listening))
     run_app(app, listening)

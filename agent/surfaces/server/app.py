@@ -27,7 +27,7 @@ from branchwise.agent.surfaces.server.desk import ClientGone, Desk, unless_gone
 from branchwise.agent.surfaces.server.events import Run
 from branchwise.agent.surfaces.server.gate import Busy, Gate
 from branchwise.agent.surfaces.server.security import Access, Guard
-from branchwise.agent.surfaces.server.shelf import OpenEngine, Shelf
+from branchwise.agent.surfaces.server.shelf import Shelf
 from branchwise.agent.surfaces.server.wire import QuestionIn, node_json
 from branchwise.agent.surfaces.shapes import answer_json, search_json
 from branchwise.stores.errors import BranchwiseError, IndexMissing, ModelUnavailable
@@ -62,12 +62,9 @@ class Limits:
     grace_seconds: float = 5.0
 
 
-def create_app(
-    indexes: dict[str, Path], open_engine: OpenEngine, *, access: Access, limits: Limits | None = None
-) -> Guard:
-    """The application over the named indexes, which are opened when it starts. The first name is the default."""
+def create_app(shelf: Shelf, *, access: Access, limits: Limits | None = None) -> Guard:
+    """The application over a shelf, which is opened, where it is not yet, when it starts, and closed when it ends."""
     limits = limits or Limits()
-    shelf = Shelf(indexes, open_engine)
     gate = Gate(max_running=limits.max_running, max_waiting=limits.max_waiting)
     desk = Desk(shelf=shelf, gate=gate, grace=limits.grace_seconds)
 

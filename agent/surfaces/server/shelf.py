@@ -71,8 +71,10 @@ class Shelf:
             volume.close_if_idle()
 
     async def open(self) -> None:
-        """Open every index; the first that cannot be opened is the error."""
+        """Open every index that is not open yet; the first that cannot be opened is the error."""
         for name, path in self.paths.items():
+            if name in self._volumes:
+                continue
             mark = _mark(path)
             self._volumes[name] = _Volume(await asyncio.to_thread(self._open_engine, path), mark)
 

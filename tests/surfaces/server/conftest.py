@@ -14,6 +14,7 @@ import pytest
 from branchwise.agent.surfaces.server import open_embedded
 from branchwise.agent.surfaces.server.app import Limits, create_app
 from branchwise.agent.surfaces.server.security import Access, access_for
+from branchwise.agent.surfaces.server.shelf import Shelf
 from branchwise.stores.records import Document
 from branchwise.tree_builder.build import build
 from branchwise.tree_builder.config import BuildConfig
@@ -74,7 +75,9 @@ async def client(index_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a server on loopback that offers the topics as "topics" and again as "other"."""
     access: Access = access_for("127.0.0.1", token=None)
     app = create_app(
-        {"topics": index_path, "other": index_path}, open_embedded, access=access, limits=Limits(grace_seconds=0.2)
+        Shelf({"topics": index_path, "other": index_path}, open_embedded),
+        access=access,
+        limits=Limits(grace_seconds=0.2),
     )
     async with running(app) as found:
         yield found

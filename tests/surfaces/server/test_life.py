@@ -22,6 +22,7 @@ from branchwise.agent.surfaces.mcp import run as run_mcp
 from branchwise.agent.surfaces.server import open_embedded, serve
 from branchwise.agent.surfaces.server.app import Limits, create_app
 from branchwise.agent.surfaces.server.security import access_for
+from branchwise.agent.surfaces.server.shelf import Shelf
 from branchwise.stores.errors import InputError
 from branchwise.stores.index import Index
 from branchwise.stores.records import Judgement, Question, Slate
@@ -71,8 +72,7 @@ async def busy(index_path: Path) -> AsyncIterator[tuple[httpx2.AsyncClient, Wait
     """A server that serves one question at a time, lets one wait, and has a judge that does not answer."""
     judge = WaitingJudge()
     app = create_app(
-        {"topics": index_path},
-        lambda path: Engine(Index.open(path), judge=judge),
+        Shelf({"topics": index_path}, lambda path: Engine(Index.open(path), judge=judge)),
         access=access_for("127.0.0.1", token=None),
         limits=Limits(max_running=1, max_waiting=1, grace_seconds=0.1),
     )
@@ -206,7 +206,6 @@ async def test_every_way_in_finds_the_same_passages(client: httpx2.AsyncClient, 
 
     from branchwise.agent.surfaces.llama_index import BranchwiseRetriever
     from branchwise.agent.surfaces.mcp import make_server
-    from branchwise.agent.surfaces.server.shelf import Shelf
 
     def ids(hits: list[dict[str, Any]], key: str = "passage_id") -> list[str]:
         return [hit[key] for hit in hits]

@@ -11,6 +11,7 @@ import pytest
 from branchwise.agent.surfaces.server import open_embedded, serve
 from branchwise.agent.surfaces.server.app import WEB, create_app
 from branchwise.agent.surfaces.server.security import MAX_BODY, Guard, access_for
+from branchwise.agent.surfaces.server.shelf import Shelf
 from branchwise.stores.errors import InputError
 
 TOKEN = "a-token-of-thirty-two-characters"
@@ -18,7 +19,7 @@ TOKEN = "a-token-of-thirty-two-characters"
 
 def guarded(index_path: Path, host: str = "127.0.0.1", token: str | None = None, **more: Any) -> httpx2.AsyncClient:
     """A client of a guarded application that was never started: what passes the guard fails with 500, or is public."""
-    app = create_app({"topics": index_path}, open_embedded, access=access_for(host, token=token, **more))
+    app = create_app(Shelf({"topics": index_path}, open_embedded), access=access_for(host, token=token, **more))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8321")
 

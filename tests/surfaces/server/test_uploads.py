@@ -12,6 +12,7 @@ import pytest
 from branchwise.agent.surfaces.server import open_embedded
 from branchwise.agent.surfaces.server.app import Limits, create_app
 from branchwise.agent.surfaces.server.security import access_for
+from branchwise.agent.surfaces.server.shelf import Shelf
 from branchwise.stores.records import Document
 from branchwise.tree_builder.build import build
 
@@ -32,7 +33,7 @@ async def path(tmp_path: Path) -> Path:
 async def client(path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a server that takes uploads."""
     access = access_for("127.0.0.1", token=None)
-    app = create_app({"birds": path}, open_embedded, access=access, limits=Limits(max_upload=LIMIT))
+    app = create_app(Shelf({"birds": path}, open_embedded), access=access, limits=Limits(max_upload=LIMIT))
     async with running(app) as found:
         yield found
 
@@ -77,7 +78,7 @@ async def test_what_is_not_taken_leaves_nothing_behind(
 
 async def test_uploads_are_off_unless_allowed(path: Path) -> None:
     """Without a limit of its own there is no such route."""
-    app = create_app({"birds": path}, open_embedded, access=access_for("127.0.0.1", token=None))
+    app = create_app(Shelf({"birds": path}, open_embedded), access=access_for("127.0.0.1", token=None))
     async with running(app) as client:
         assert (await client.post("/documents", params={"name": "a.txt"}, content=b"text")).status_code == 404
         assert (await client.get("/indexes")).json()["uploads"] is False
