@@ -112,6 +112,7 @@ async def abuild(
     model: str | None = None,
     base_url: str | None = None,
     prompts: str | Path | None = None,
+    chroma_url: str | None = None,
     budget: Budget | None = None,
     on_event: OnEvent | None = None,
     search: SearchConfig | None = None,
@@ -121,8 +122,9 @@ async def abuild(
 
     `sources` are paths (files, folders, a BEIR folder) or Document records. Without `model` nothing is spent and
     nothing is downloaded; with one, `budget` limits what summaries may cost, and what could not be paid for is written
-    by the embedded summariser. `config` are the fields of tree_builder.config.BuildConfig (`tree`, `max_children`,
-    `embedder`, ...). Raises InputError where nothing can be read, IndexLocked while another process writes there.
+    by the embedded summariser. `chroma_url` keeps the vectors in a `chroma run` server. `config` are the fields of
+    tree_builder.config.BuildConfig (`tree`, `max_children`, `embedder`, `engine`, ...). Raises InputError where nothing
+    can be read, IndexLocked while another process writes there.
     """
     from branchwise.prompts.budget import Meter
     from branchwise.tree_builder.build import build as build_index
@@ -135,10 +137,12 @@ async def abuild(
         BuildConfig(**config),
         asker=asker,
         base_url=base_url,
+        chroma_url=chroma_url,
         meter=Meter(budget),
         on_event=on_event,
     )
-    return Collection(_open_index(index), asker=asker, search=search, report=report)
+    built = _open_index(index, chroma_url=chroma_url)
+    return Collection(built, asker=asker, search=search, report=report, chroma_url=chroma_url)
 
 
 def open(
@@ -156,7 +160,8 @@ def open(
     Raises IndexMissing, IndexMismatch or IndexCorrupt.
     """
     index = _open_index(path, chroma_url=chroma_url)
-    return Collection(index, asker=open_asker(model, base_url, prompts=prompts, index_path=index.path), search=search)
+    asker = open_asker(model, base_url, prompts=prompts, index_path=index.path)
+    return Collection(index, asker=asker, search=search, chroma_url=chroma_url)
 
 
 def open_asker(
@@ -217,10 +222,12 @@ class Collection:
         asker: Asker | None = None,
         search: SearchConfig | None = None,
         report: BuildReport | None = None,
+        chroma_url: str | None = None,
     ) -> None:
-        """`report` tells what the build did that made this collection, if one did."""
+        """`report` tells what the build did that made this collection, if one did; `chroma_url` is the index's."""
         from branchwise.agent.engine import Engine
 
+        self._chroma_url = chroma_url
         self.engine: Engine = Engine(index, asker=asker, config=search)
         self.report = report
 
@@ -322,7 +329,10 @@ class Collection:
         """See `add`."""
         from branchwise.prompts.budget import Meter
 
-        report = await add_to(self.engine, _listed(sources), place=place, meter=Meter(budget), on_event=on_event)
+        url, meter = self._chroma_url, Meter(budget)
+        report = await add_to(
+            self.engine, _listed(sources), place=place, chroma_url=url, meter=meter, on_event=on_event
+        )
         self.refresh()
         return report
 
@@ -340,13 +350,20 @@ class Collection:
         from branchwise.tree_builder.update import remove
 
         ids = [doc_ids] if isinstance(doc_ids, str) else list(doc_ids)
-        report = await remove(self.index.path, ids, asker=self.engine.asker, meter=Meter(budget), on_event=on_event)
+        report = await remove(
+            self.index.path,
+            ids,
+            asker=self.engine.asker,
+            chroma_url=self._chroma_url,
+            meter=Meter(budget),
+            on_event=on_event,
+        )
         self.refresh()
         return report
 
     def refresh(self) -> bool:
         """Go over to the newest generation, if there is one; searches under way finish on the old one."""
-        newest = _open_index(self.index.path)
+        newest = _open_index(self.index.path, chroma_url=self._chroma_url)
         if newest.manifest.generation == self.index.manifest.generation:
             newest.close()
             return False

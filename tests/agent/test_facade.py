@@ -12,6 +12,7 @@ import pytest
 
 import branchwise
 from branchwise import Answer, Budget, Collection, Document, Event, IndexMissing, InputError
+from tests.loopback.chroma import run_chroma
 
 ASKED = "why does bread rise?"
 
@@ -132,3 +133,18 @@ def test_hops_find_what_one_search_finds(collection: Collection) -> None:
     result = collection.search(ASKED, hops=True, budget=Budget(max_calls=6))
     assert "bread-0" in [hit.passage.passage_id for hit in result.hits]
     assert len(result.judgements) <= 6
+
+
+@pytest.mark.slow
+def test_a_chroma_server_keeps_the_vectors_all_along(documents: list[Document], tmp_path: Path) -> None:
+    """Built, added to and removed from, an index in a Chroma server stays there, and nothing of it in the folder."""
+    with run_chroma(tmp_path / "served") as url:
+        with branchwise.build(documents[:20], index=tmp_path / "index", chroma_url=url) as opened:
+            opened.add([Document(doc_id="kites", title="Kites", text="A kite flies because wind presses on its sail.")])
+            assert opened.search("why does a kite fly?").hits[0].passage.doc_id == "kites"
+            opened.remove("moths-1")
+            assert opened.index.verify() == []
+        with branchwise.open(tmp_path / "index", chroma_url=url) as again:
+            assert again.index.verify() == []
+            assert again.search("why does a kite fly?").hits[0].passage.doc_id == "kites"
+    assert not list((tmp_path / "index" / "generations").glob("*/chroma*"))
