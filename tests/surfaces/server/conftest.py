@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from branchwise.tree_builder.build import build
 from branchwise.tree_builder.config import BuildConfig
 
 HOST = "http://127.0.0.1"
+ENTRY = [sys.executable, "-c", "from branchwise.agent.surfaces.cli import main; main()"]
 QUESTION = "How are the names in a nested function looked up?"
 
 
@@ -68,6 +73,30 @@ async def running(app: Any) -> AsyncIterator[httpx2.AsyncClient]:
     await inbox.put({"type": "lifespan.shutdown"})
     await ended.wait()
     await life
+
+
+def environment(given: dict[str, str]) -> dict[str, str]:
+    """This process's environment with nothing that Branchwise listens to but what is given."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BRANCHWISE_", "OPENAI_"))}
+    return kept | given
+
+
+@contextmanager
+def served(given: dict[str, str], *options: str, cwd: Path) -> Iterator[str]:
+    """The address of `branchwise serve` in a process of its own on a free port, with `given` in its environment."""
+    command = [*ENTRY, *(options or ["serve"]), "--port", "0", "--json"]
+    process = subprocess.Popen(command, env=environment(given), cwd=cwd, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        told = ""
+        while not told or told.count("{") != told.count("}"):
+            line = process.stdout.readline()
+            assert line, "the server ended"
+            told += line
+        yield json.loads(told)["url"]
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
 
 
 @pytest.fixture

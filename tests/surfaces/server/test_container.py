@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import os
 import re
 import shlex
 import shutil
@@ -27,11 +26,11 @@ from branchwise.agent.surfaces.cli.app import app
 from branchwise.agent.surfaces.cli.serve import TOKEN_VARIABLE
 from branchwise.agent.surfaces.server import PORT, SHUTDOWN_SECONDS
 from branchwise.agent.surfaces.settings import PREFIX, Settings
+from tests.surfaces.server.conftest import ENTRY, environment, served
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKER = ROOT / ".docker"
 TOKEN = "a-token-of-thirty-two-characters"
-ENTRY = [sys.executable, "-c", "from branchwise.agent.surfaces.cli import main; main()"]
 
 pytestmark = pytest.mark.skipif(not DOCKER.is_dir(), reason="the container files are not part of a package")
 
@@ -291,41 +290,14 @@ def test_every_command_line_is_ours(instructions: list[tuple[str, str]], service
     assert lines[0][lines[0].index("--port") + 1] == str(PORT) == argument(instructions, "EXPOSE")
 
 
-def environment(given: dict[str, str]) -> dict[str, str]:
-    """This process's environment with nothing that Branchwise listens to but what is given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "OPENAI_"))}
-    return kept | given
-
-
-def url_of(process: subprocess.Popen[str]) -> str:
-    """The address that `branchwise serve --json` tells when it listens."""
-    assert process.stdout is not None
-    told = ""
-    while not told or told.count("{") != told.count("}"):
-        line = process.stdout.readline()
-        assert line, "the server ended"
-        told += line
-    found: str = json.loads(told)["url"]
-    return found
-
-
 def test_the_container_serves_and_is_healthy(
     instructions: list[tuple[str, str]], services: dict[str, Any], index_path: Path, tmp_path: Path
 ) -> None:
     """Entry point and CMD, with the environment that compose gives, serve an index; the health check sees it."""
     given = {name: "" if value is None else str(value) for name, value in services["app"]["environment"].items()}
     given |= {"BRANCHWISE_INDEX": str(index_path), "HOME": str(tmp_path)}
-    entry = [sys.executable, "-c", "from branchwise.agent.surfaces.cli import main; main()"]
-    command = [
-        *entry,
-        *json.loads(argument(instructions, "CMD")),
-        "--port",
-        "0",
-        "--json",
-    ]  # a free port: the last wins
-    process = subprocess.Popen(command, env=environment(given), cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    try:
-        port = url_of(process).rsplit(":", 1)[1]
+    with served(given, *json.loads(argument(instructions, "CMD")), cwd=tmp_path) as url:
+        port = url.rsplit(":", 1)[1]
         check = json.loads(re.sub(r"^.*CMD ", "", argument(instructions, "HEALTHCHECK")))
         assert check[0] == "python"
         script = check[2].replace(f":{PORT}/", f":{port}/")
@@ -338,9 +310,6 @@ def test_the_container_serves_and_is_healthy(
         assert httpx2.post(url, json=asked, headers=bearer | {"host": "evil.example"}).status_code == 421
         found = httpx2.post(url, json=asked, headers=bearer | {"host": "app:8321"}, timeout=60)
         assert found.json()["hits"]
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
     assert subprocess.run([sys.executable, "-c", script], stderr=subprocess.DEVNULL).returncode != 0
 
 
@@ -379,19 +348,16 @@ def test_the_chroma_service_has_to_be_filled(
             if not subprocess.run([sys.executable, "-c", check], stderr=subprocess.DEVNULL).returncode:
                 break
             time.sleep(0.1)
-        serve = [*ENTRY, "serve", "--port", "0", "--json"]
-        refused = subprocess.run(serve[:-1], env=given, cwd=tmp_path, capture_output=True, text=True)
+        refused = subprocess.run(
+            [*ENTRY, "serve", "--port", "0"], env=given, cwd=tmp_path, capture_output=True, text=True
+        )
         assert refused.returncode == 3
         assert f'repair --index "{index_path}" --to-server {url}' in refused.stderr
         assert "Traceback" not in refused.stderr
         subprocess.run([*ENTRY, "repair", "--to-server", url], env=given, cwd=tmp_path, check=True, capture_output=True)
-        process = subprocess.Popen(serve, env=given, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-        try:
-            found = httpx2.post(f"{url_of(process)}/search", json={"question": "lambda", "k": 1}, timeout=60)
+        with served(given, cwd=tmp_path) as address:
+            found = httpx2.post(f"{address}/search", json={"question": "lambda", "k": 1}, timeout=60)
             assert found.json()["hits"]
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
     finally:
         chroma.terminate()
         chroma.wait()

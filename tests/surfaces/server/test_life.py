@@ -19,7 +19,7 @@ import pytest
 
 from branchwise.agent.engine import Engine
 from branchwise.agent.surfaces.mcp import run as run_mcp
-from branchwise.agent.surfaces.server import open_embedded, serve
+from branchwise.agent.surfaces.server import serve
 from branchwise.agent.surfaces.server.app import Limits, create_app
 from branchwise.agent.surfaces.server.security import access_for
 from branchwise.agent.surfaces.server.shelf import Shelf
@@ -198,30 +198,3 @@ async def test_spans_carry_no_content(client: httpx2.AsyncClient, monkeypatch: p
     spans = memory.get_finished_spans()
     assert [span.name for span in spans] == ["branchwise.search"]
     assert not spans[0].attributes
-
-
-async def test_every_way_in_finds_the_same_passages(client: httpx2.AsyncClient, index_path: Path) -> None:
-    """REST, the event stream, OpenAI's protocol, MCP and LlamaIndex: one engine, one answer."""
-    from mcp.client import Client
-
-    from branchwise.agent.surfaces.llama_index import BranchwiseRetriever
-    from branchwise.agent.surfaces.mcp import make_server
-
-    def ids(hits: list[dict[str, Any]], key: str = "passage_id") -> list[str]:
-        return [hit[key] for hit in hits]
-
-    rest = ids((await client.post("/search", json={"question": QUESTION})).json()["hits"])
-    chat = {"model": "topics", "messages": [{"role": "user", "content": QUESTION}]}
-    assert ids((await client.post("/v1/chat/completions", json=chat)).json()["branchwise"]["search"]["hits"]) == rest
-    told = (await client.post("/search", json={"question": QUESTION, "stream": True})).text
-    last = [line for line in told.splitlines() if line.startswith("data:")][-1]
-    assert ids(json.loads(last.removeprefix("data:"))["payload"]["hits"]) == rest
-    shelf = Shelf({"topics": index_path}, open_embedded)
-    await shelf.open()
-    async with Client(make_server(shelf)) as mcp:
-        found = await mcp.call_tool("search", {"query": QUESTION, "k": 10})
-        assert found.structured_content is not None
-        assert ids(found.structured_content["hits"], "id") == rest
-    shelf.close()
-    nodes = await BranchwiseRetriever.from_index(index_path, k=10).aretrieve(QUESTION)
-    assert [node.node.node_id for node in nodes] == rest
