@@ -1,11 +1,12 @@
 """tree.sqlite: documents, passages, nodes, edges and parts of one generation, with all texts. The source of truth.
 
-Written once in a staging folder, then only read. Knows nothing of generations, vectors or search. Tested in
-tests/stores/test_database.py.
+Written once in a staging folder, where its rows can be read back while it grows, then only read. Knows nothing of
+generations, vectors or search. Tested in tests/stores/test_database.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
@@ -17,6 +18,16 @@ from urllib.parse import quote
 
 from branchwise.stores.errors import IndexCorrupt, IndexMissing, InputError
 from branchwise.stores.records import Document, Origin, Part, Passage, TreeNode
+from branchwise.stores.rows import (
+    Row,
+    Rows,
+    document_rows,
+    find_origins,
+    make_document,
+    make_passage,
+    passage_rows,
+    text_rows,
+)
 from branchwise.stores.tree import SemanticTree
 
 if TYPE_CHECKING:
@@ -53,27 +64,96 @@ CREATE INDEX duplicates_by_doc ON duplicates (doc_id);
 CREATE INDEX duplicates_by_origin ON duplicates (origin_id);
 CREATE INDEX nodes_by_passage ON nodes (passage_id);
 """
+_ADD_DUPLICATE = "INSERT INTO duplicates VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 class DatabaseWriter:
-    """Fills a new tree.sqlite; nothing is promised of it before `finish`."""
+    """Fills a new tree.sqlite; nothing is promised of it before `finish`, but what was added can be read back."""
 
     def __init__(self, folder: Path) -> None:
+        # Nobody else knows this file yet. Ids come in no order: 64 MiB of pages keep their index off the disk.
         self._db = sqlite3.connect(folder / DATABASE, isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA + "BEGIN;")
+        self._db.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-65536;" + _SCHEMA + "BEGIN;"
+        )
+        self._hash = hashlib.sha256()
+        self._finished = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def add_documents(self, documents: Iterable[Document]) -> int:
-        """Store documents in order; how many."""
+        """Store documents in order; how many. Raises InputError for an id given twice."""
         before = self._db.total_changes
-        rows = (
-            (d.doc_id, d.text, d.title, d.source, _dump(dict(d.metadata)), _dump(list(d.page_starts)))
-            for d in documents
-        )
         sql = "INSERT INTO documents (doc_id, text, title, source, metadata, page_starts) VALUES (?, ?, ?, ?, ?, ?)"
-        self._insert(sql, rows)
+        self._insert(sql, map(self._document, documents))
         return self._db.total_changes - before
 
-    def _insert(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    def add_passages(self, passages: Iterable[Passage]) -> int:
+        """Store passages in order, with their duplicates; how many. Raises InputError for an id given twice."""
+        before, merged = self._db.total_changes, 0
+        for passage in passages:
+            self._insert("INSERT INTO passages VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [_passage_values(passage)])
+            if passage.duplicates:
+                self._insert(_ADD_DUPLICATE, _duplicates(passage.passage_id, 0, passage.duplicates))
+                merged += len(passage.duplicates)
+        return self._db.total_changes - before - merged
+
+    def taken(self, document: Document, passages: Sequence[Passage]) -> str | None:
+        """The first id of a document and its passages that another one has; None where all are free."""
+        if self._db.execute("SELECT 1 FROM documents WHERE doc_id = ?", (document.doc_id,)).fetchone():
+            return document.doc_id
+        for passage in passages:
+            if self._db.execute("SELECT 1 FROM passages WHERE passage_id = ?", (passage.passage_id,)).fetchone():
+                return passage.passage_id
+        return None
+
+    def merge(self, kept_for: Sequence[int]) -> None:
+        """Make each passage whose row is not `kept_for` itself a duplicate of the passage of that row.
+
+        Rows count the passages from 0 in the order in which they were added; before this, none may have been removed.
+        """
+        passages = self.passages()
+        heirs: dict[int, tuple[str, int]] = {}  # passage id and number of duplicates so far
+        for row, kept in enumerate(kept_for):
+            if kept == row:
+                continue
+            if kept not in heirs:
+                heirs[kept] = (passages[kept].passage_id, len(passages[kept].duplicates))
+            (heir, first), copy = heirs[kept], passages[row]
+            origins = (_origin_of(copy), *copy.duplicates)
+            self._db.execute("DELETE FROM duplicates WHERE passage_id = ?", (copy.passage_id,))
+            self._db.execute("DELETE FROM passages WHERE number = ?", (row + 1,))
+            self._insert(_ADD_DUPLICATE, _duplicates(heir, first, origins))
+            heirs[kept] = (heir, first + len(origins))
+
+    def documents(self) -> Rows[Document]:
+        """The documents added so far."""
+        return document_rows(self._all)
+
+    def passages(self) -> Rows[Passage]:
+        """The passages added so far."""
+        return passage_rows(self._all)
+
+    def texts(self) -> Rows[str]:
+        """What is embedded and indexed of each passage added so far."""
+        return text_rows(self._all)
+
+    def corpus_hash(self) -> str:
+        """sha256 of all that a build reads of the documents added so far, in order."""
+        return self._hash.hexdigest()
+
+    def _document(self, document: Document) -> Row:
+        metadata, page_starts = dict(document.metadata), list(document.page_starts)
+        facts = [document.doc_id, document.title, document.text, metadata, page_starts]
+        self._hash.update(json.dumps(facts, sort_keys=True).encode() + b"\n")
+        kept = (document.doc_id, document.text, document.title, document.source)
+        return (*kept, _dump(metadata), _dump(page_starts))
+
+    def _insert(self, sql: str, rows: Iterable[Row]) -> None:
         try:
             self._db.executemany(sql, rows)
         except sqlite3.IntegrityError as error:
@@ -81,25 +161,8 @@ class DatabaseWriter:
         except UnicodeEncodeError as error:
             raise InputError(f"A text is not valid Unicode: {error}") from error
 
-    def add_passages(self, passages: Iterable[Passage]) -> int:
-        """Store passages in order, with their duplicates; how many."""
-        kept = list(passages)
-        self._insert(
-            "INSERT INTO passages VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (p.passage_id, p.doc_id, p.text, p.start, p.end, p.title, p.page, p.position, _dump(dict(p.metadata)))
-                for p in kept
-            ),
-        )
-        self._insert(
-            "INSERT INTO duplicates VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (p.passage_id, rank, o.passage_id, o.doc_id, o.start, o.end, o.page)
-                for p in kept
-                for rank, o in enumerate(p.duplicates)
-            ),
-        )
-        return len(kept)
+    def _all(self, sql: str, values: Sequence[Any]) -> list[Row]:
+        return self._db.execute(sql, values).fetchall()
 
     def write_tree(self, tree: SemanticTree) -> None:
         """Store nodes (leaves first, in row order), edges and parts; a leaf's text stays with its passage."""
@@ -133,10 +196,11 @@ class DatabaseWriter:
         return {table: self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608
 
     def finish(self) -> None:
-        """Complete the file."""
-        self._db.execute("COMMIT")
-        self._db.executescript(_INDICES)
-        self.close()
+        """Complete the file, once; its rows can be read on until `close`."""
+        if not self._finished:
+            self._db.execute("COMMIT")
+            self._db.executescript(_INDICES)
+            self._finished = True
 
     def close(self) -> None:
         """Let go of the file; unfinished, it is of no use."""
@@ -230,38 +294,30 @@ class Database:
     def document(self, doc_id: str) -> Document:
         """Raises IndexMissing for an unknown id."""
         for row in self._all("SELECT * FROM documents WHERE doc_id = ?", [doc_id]):
-            return _document(row)
+            return make_document(row)
         raise IndexMissing(f"There is no document {doc_id!r} in this index.")
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self) -> Rows[Document]:
         """All documents in the order in which they were added."""
-        with self._errors():
-            for row in self._db.execute("SELECT * FROM documents ORDER BY number"):
-                yield _document(row)
+        return document_rows(self._all)
 
     def passages(self, passage_ids: Sequence[str]) -> dict[str, Passage]:
         """Passages by id; an unknown id is left out."""
         found: dict[str, Passage] = {}
         for some in _slices(passage_ids):
             marks = ",".join("?" * len(some))
-            origins: dict[str, list[Origin]] = {}
-            for row in self._all(
-                f"SELECT * FROM duplicates WHERE passage_id IN ({marks}) ORDER BY passage_id, rank",  # noqa: S608
-                some,
-            ):
-                origins.setdefault(row[0], []).append(_origin(row))
+            origins = find_origins(self._all, some)
             for row in self._all(f"SELECT * FROM passages WHERE passage_id IN ({marks})", some):  # noqa: S608
-                found[row[1]] = _passage(row, origins.get(row[1], ()))
+                found[row[1]] = make_passage(row, origins.get(row[1], ()))
         return found
 
-    def all_passages(self) -> Iterator[Passage]:
+    def all_passages(self) -> Rows[Passage]:
         """All passages in the order in which they were added."""
-        origins: dict[str, list[Origin]] = {}
-        with self._errors():
-            for row in self._db.execute("SELECT * FROM duplicates ORDER BY passage_id, rank"):
-                origins.setdefault(row[0], []).append(_origin(row))
-            for row in self._db.execute("SELECT * FROM passages ORDER BY number"):
-                yield _passage(row, origins.get(row[1], ()))
+        return passage_rows(self._all)
+
+    def texts(self) -> Rows[str]:
+        """What is embedded and indexed of each passage, in the order in which they were added."""
+        return text_rows(self._all)
 
     def origins(self) -> list[tuple[int, str, str]]:
         """(leaf row, passage or origin id, document id) of every place where a leaf's text stands."""
@@ -306,38 +362,21 @@ def _slices(ids: Sequence[str], size: int = 5_000) -> Iterator[list[str]]:
         yield list(ids[start : start + size])
 
 
+def _passage_values(p: Passage) -> Row:
+    return p.passage_id, p.doc_id, p.text, p.start, p.end, p.title, p.page, p.position, _dump(dict(p.metadata))
+
+
+def _duplicates(passage_id: str, first: int, origins: Iterable[Origin]) -> list[Row]:
+    """Rows of the table of duplicates, their ranks counted from `first`."""
+    return [
+        (passage_id, rank, o.passage_id, o.doc_id, o.start, o.end, o.page)
+        for rank, o in enumerate(origins, start=first)
+    ]
+
+
+def _origin_of(p: Passage) -> Origin:
+    return Origin(passage_id=p.passage_id, doc_id=p.doc_id, start=p.start, end=p.end, page=p.page)
+
+
 def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _document(row: tuple[Any, ...]) -> Document:
-    _, doc_id, text, title, source, metadata, page_starts = row
-    return Document(
-        doc_id=doc_id,
-        text=text,
-        title=title,
-        source=source,
-        metadata=json.loads(metadata),
-        page_starts=tuple(json.loads(page_starts)),
-    )
-
-
-def _passage(row: tuple[Any, ...], duplicates: Sequence[Origin]) -> Passage:
-    _, passage_id, doc_id, text, start, end, title, page, position, metadata = row
-    return Passage(
-        passage_id=passage_id,
-        doc_id=doc_id,
-        text=text,
-        start=start,
-        end=end,
-        title=title,
-        page=page,
-        position=position,
-        metadata=json.loads(metadata),
-        duplicates=tuple(duplicates),
-    )
-
-
-def _origin(row: tuple[Any, ...]) -> Origin:
-    _, _, origin_id, doc_id, start, end, page = row
-    return Origin(passage_id=origin_id, doc_id=doc_id, start=start, end=end, page=page)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from branchwise.stores.files import LISTING, check_files, hold
 from branchwise.stores.lexical import LexicalIndex
 from branchwise.stores.manifest import Manifest, generation_folder, read_manifest
 from branchwise.stores.records import Document, Filters, Metadata, Passage, Scalar, TreeNode
+from branchwise.stores.rows import Rows
 from branchwise.stores.tree import SemanticTree
 from branchwise.stores.vectors import NodeVectors, verify_vectors
 
@@ -140,16 +141,16 @@ class Index:
         """Passages by id; an unknown id is left out."""
         return self._database.passages(passage_ids)
 
-    def iter_passages(self) -> Iterator[Passage]:
-        """All passages in the order in which they were added."""
+    def iter_passages(self) -> Rows[Passage]:
+        """All passages in the order in which they were added, read as they are asked for."""
         return self._database.all_passages()
 
     def document(self, doc_id: str) -> Document:
         """Raises IndexMissing for an unknown id."""
         return self._database.document(doc_id)
 
-    def iter_documents(self) -> Iterator[Document]:
-        """All documents in the order in which they were added."""
+    def iter_documents(self) -> Rows[Document]:
+        """All documents in the order in which they were added, read as they are asked for."""
         return self._database.documents()
 
     def allowed_rows(self, filters: Filters, excluded_ids: frozenset[str]) -> npt.NDArray[np.bool_] | None:
@@ -224,6 +225,15 @@ def open_matrix(path: Path, rows: int, dimension: int) -> FloatMatrix:
         raise IndexCorrupt(f"{path} is damaged: {error}") from error
     if matrix.shape != (rows, dimension) or matrix.dtype != np.float32:
         raise IndexCorrupt(f"{path} holds {matrix.dtype} {matrix.shape} instead of float32 {(rows, dimension)}.")
+    return matrix
+
+
+def new_matrix(path: Path, rows: int, dimension: int) -> FloatMatrix:
+    """(rows, dimension) float32 zeros in a new .npy file, memory-mapped: what is written to it goes to disk."""
+    if rows == 0:  # nothing can be mapped
+        np.save(path, np.zeros((0, dimension), dtype=np.float32))
+        return np.zeros((0, dimension), dtype=np.float32)
+    matrix: FloatMatrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, dimension))
     return matrix
 
 

@@ -9,13 +9,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from branchwise.stores.errors import IndexCorrupt
 from branchwise.stores.language import Analyzer, detect_language, tokens
+from branchwise.stores.term_counts import TermCounter, TermCounts
 
 if TYPE_CHECKING:
     import bm25s
@@ -46,28 +47,18 @@ class LexicalIndex:
     def build(cls, texts: Sequence[str]) -> LexicalIndex:
         """Count the terms of `texts`; row i belongs to texts[i]. The same texts give the same arrays."""
         analyzer = Analyzer(detect_language(texts))
-        vocabulary: dict[str, int] = {}
-        ids: list[list[int]] = []
-        known: dict[str, int] = {}
-        for text in texts:
-            row = []
-            for token in tokens(text):
-                term_id = known.get(token)
-                if term_id is None:
-                    term = analyzer.term(token)
-                    term_id = vocabulary.setdefault(term, len(vocabulary)) if term else -1
-                    known[token] = term_id
-                if term_id >= 0:
-                    row.append(term_id)
-            ids.append(row)
-        mean_length = float(np.mean([len(row) for row in ids])) if ids else 0.0
-        if not vocabulary:
-            return cls(None, analyzer, rows=len(ids), mean_length=0.0)
+        counter = TermCounter(analyzer.term)
+        found = counter.count(map(tokens, texts))
+        mean_length = float(found.lengths.mean()) if len(texts) else 0.0
+        if not counter.terms:
+            return cls(None, analyzer, rows=len(texts), mean_length=0.0)
         import bm25s
 
         engine = bm25s.BM25(k1=K1, b=B, method="lucene")
-        engine.index((ids, vocabulary), create_empty_token=False, show_progress=False)
-        return cls(engine, analyzer, rows=len(ids), mean_length=mean_length)
+        engine.scores = _scores(found, len(counter.terms), mean_length)
+        engine.vocab_dict = counter.terms
+        engine.nonoccurrence_array = None
+        return cls(engine, analyzer, rows=len(texts), mean_length=mean_length)
 
     def save(self, folder: Path) -> None:
         """Write arrays and vocabulary into `folder`."""
@@ -147,6 +138,23 @@ class LexicalIndex:
             starts = self._engine.scores["indptr"]
             frequency = int(starts[term_id + 1] - starts[term_id])
         return float(np.log1p((self._rows - frequency + 0.5) / (frequency + 0.5)))
+
+
+def _scores(found: TermCounts, terms: int, mean_length: float) -> dict[str, Any]:
+    """BM25 of every term in every text that holds it, by term: what bm25s keeps of an index.
+
+    bm25s makes the same of lists of numbers, and holds them all: 2.5 times the time at 100,000 texts.
+    """
+    rows, frequency = len(found.lengths), np.bincount(found.ids, minlength=terms)
+    norms = (K1 * (1 - B + B * found.lengths / mean_length)).astype(np.float32)
+    order = np.argsort(found.ids, kind="stable")  # by term, and within a term by row
+    indices = np.repeat(np.arange(rows, dtype=np.int32), np.diff(found.starts))[order]
+    data = found.counts[order].astype(np.float32)
+    data /= data + norms[indices]
+    idf = np.log1p((rows - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
+    data *= np.repeat(idf, frequency)
+    starts = np.concatenate([[0], np.cumsum(frequency)])
+    return {"data": data, "indices": indices, "indptr": starts, "num_docs": rows}
 
 
 def top_rows(scores: npt.NDArray[np.floating], k: int) -> list[tuple[int, float]]:

@@ -14,6 +14,7 @@ from branchwise.stores.database import Database
 from branchwise.stores.embedding import Embedder, FloatMatrix, unit_rows
 from branchwise.stores.index import VECTORS, open_matrix
 from branchwise.stores.manifest import Manifest, generation_folder, read_manifest
+from branchwise.stores.rows import titled
 from branchwise.stores.staging import stage
 from branchwise.stores.tree import SemanticTree
 from branchwise.stores.vectors import build_vectors
@@ -53,7 +54,7 @@ def reembed(path: Path | str, embedder: Embedder, *, progress: Progress | None =
     manifest = read_manifest(path)
     with Database(generation_folder(path, manifest.generation)) as database:
         tree = database.read_tree()
-        texts = {p.passage_id: f"{p.title}\n{p.text}" if p.title else p.text for p in database.all_passages()}
+        texts = {p.passage_id: titled(p.title, p.text) for p in database.all_passages()}
     with stage(path) as staging:
         leaf_texts = [texts[tree.node(node_id).passage_id or ""] for node_id in tree.leaf_ids]
         leaves = embedder.embed_texts(leaf_texts, progress=progress)

@@ -6,12 +6,10 @@ next. One writer at a time, by a file lock. Tested in tests/stores/test_staging.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +22,7 @@ from branchwise.stores.database import DATABASE, Database, DatabaseWriter
 from branchwise.stores.embedding import Embedder, FloatMatrix
 from branchwise.stores.errors import IndexCorrupt, IndexLocked, IndexMissing, InputError
 from branchwise.stores.files import LISTING, is_held, list_files, remove_folder, sync_folder, sync_tree, write_json
-from branchwise.stores.index import VECTORS
+from branchwise.stores.index import VECTORS, new_matrix
 from branchwise.stores.lexical import LexicalIndex
 from branchwise.stores.manifest import GENERATIONS, Manifest, generation_folder, read_manifest
 from branchwise.stores.records import Document, Passage
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 RESTORING = "restoring-"  # how stores.backup names what it has not finished
+_PIECE = 65_536  # rows copied at once
 _GENERATIONS_KEPT = 2  # the current one, and the one that a reader may be about to open
 
 
@@ -48,10 +47,11 @@ class Staging:
         self.generation = (previous.generation if previous else 0) + 1
         self._lock = lock
         self._chroma_url = chroma_url
-        self._hash = hashlib.sha256()
         self.folder = path / GENERATIONS / f"staging-{secrets.token_hex(4)}"
         self.folder.mkdir(parents=True)
-        self._database = DatabaseWriter(self.folder)
+        self.scratch = self.folder.with_suffix(".scratch")  # swept away like any staging folder
+        self.scratch.mkdir()
+        self.database = DatabaseWriter(self.folder)
         self._tree: SemanticTree | None = None
         self._vectors: FloatMatrix | None = None
         self._embedding: dict[str, Any] = {}
@@ -61,25 +61,30 @@ class Staging:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._database.close()
+        self.database.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
         self._lock.release()
 
     def add_documents(self, documents: Iterable[Document]) -> int:
         """Store documents; how many. Raises InputError for an id given twice."""
-        return self._database.add_documents(self._hashed(documents))
+        return self.database.add_documents(documents)
 
     def add_passages(self, passages: Iterable[Passage]) -> int:
         """Store passages, each a leaf to come; how many. Raises InputError for an id given twice."""
-        return self._database.add_passages(passages)
+        return self.database.add_passages(passages)
+
+    def new_leaf_vectors(self, rows: int, dimension: int) -> FloatMatrix:
+        """(rows, dimension) zeros on disk, to be filled and given to `write_vectors`: more than memory may hold."""
+        return new_matrix(self.scratch / VECTORS, rows, dimension)
 
     def write_tree(self, tree: SemanticTree) -> None:
         """Store the tree, after documents and passages. Its leaf order is the row order of everything else."""
         self._tree = tree
-        self._database.write_tree(tree)
-        counts = self._database.counts()
+        self.database.write_tree(tree)
+        counts = self.database.counts()
         self._facts = {
-            "corpus_hash": self._hash.hexdigest(),
+            "corpus_hash": self.database.corpus_hash(),
             "counts": {
                 "documents": counts["documents"],
                 "passages": counts["passages"] + counts["duplicates"],
@@ -88,12 +93,12 @@ class Staging:
                 "depth": max((tree.depth(leaf) for leaf in tree.leaf_ids), default=0),
             },
         }
-        self._database.finish()
+        self.database.finish()
 
     def adopt(self, manifest: Manifest, tree: SemanticTree) -> None:
         """Take over documents, passages, tree and lexical index of the published generation that `manifest` names."""
         source = generation_folder(self.path, manifest.generation)
-        self._database.close()
+        self.database.close()
         shutil.copyfile(source / DATABASE, self.folder / DATABASE)
         shutil.copytree(source / "lexical", self.folder / "lexical")
         self._tree = tree
@@ -106,8 +111,13 @@ class Staging:
         given, wanted = (len(leaves), len(inner)), (len(self._tree.leaf_ids), len(self._tree.inner_ids))
         if given != wanted:
             raise ValueError(f"{given} vectors of leaves and inner nodes for {wanted} nodes")
-        self._vectors = np.concatenate([leaves, inner]).astype(np.float32, copy=False)
-        np.save(self.folder / VECTORS, self._vectors)
+        self._vectors = new_matrix(self.folder / VECTORS, sum(given), leaves.shape[1])
+        for start, rows in ((0, leaves), (len(leaves), inner)):
+            for piece in range(0, len(rows), _PIECE):
+                some = rows[piece : piece + _PIECE]
+                self._vectors[start + piece : start + piece + len(some)] = some
+        if isinstance(self._vectors, np.memmap):
+            self._vectors.flush()
 
     def write_embedder(self, embedder: Embedder) -> None:
         """Store what embeds queries."""
@@ -135,6 +145,7 @@ class Staging:
         """
         if self._tree is None or self._vectors is None or not self._embedding:
             raise ValueError("publish needs a tree, vectors and an embedder")
+        self.database.close()
         manifest = self._complete(manifest)
         self._store_vectors(manifest.collection(self._chroma_url), self._tree, self._vectors, progress)
         write_json(self.folder / LISTING, list_files(self.folder))
@@ -173,12 +184,6 @@ class Staging:
             embedding=self._embedding,
             **self._facts,
         )
-
-    def _hashed(self, documents: Iterable[Document]) -> Iterator[Document]:
-        for document in documents:
-            facts = [document.doc_id, document.title, document.text, dict(document.metadata)]
-            self._hash.update(json.dumps(facts, sort_keys=True).encode() + b"\n")
-            yield document
 
 
 def stage(path: Path | str, *, chroma_url: str | None = None) -> Staging:

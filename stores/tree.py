@@ -74,12 +74,11 @@ class SemanticTree:
         graph.add_nodes_from(given)
         for parent_id, child_ids in children.items():
             graph.add_edges_from((parent_id, child_id) for child_id in child_ids)
+        for node_id, node in given.items():
+            given[node_id] = replace(node, parent_ids=tuple(parents[node_id]), depth=depths[node_id])
         return cls(
             graph,
-            {
-                node_id: replace(node, parent_ids=tuple(parents[node_id]), depth=depths[node_id])
-                for node_id, node in given.items()
-            },
+            given,
             leaf_ids=[node_id for node_id, node in given.items() if node.is_leaf],
             inner_ids=[node_id for node_id, node in given.items() if not node.is_leaf],
             max_children=max_children,

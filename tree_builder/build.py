@@ -29,7 +29,7 @@ from branchwise.stores.staging import Staging
 from branchwise.tree_builder.checkpoint import embed_journaled
 from branchwise.tree_builder.cluster import FloatMatrix, one_by_one
 from branchwise.tree_builder.config import BuildConfig
-from branchwise.tree_builder.corpus import Corpus, Sources, corpus_hash, passage_text, read_corpus
+from branchwise.tree_builder.corpus import Corpus, Sources, read_corpus
 from branchwise.tree_builder.estimate import estimate_passages
 from branchwise.tree_builder.events import EventStream, OnEvent
 from branchwise.tree_builder.model_summariser import ModelSummariser
@@ -43,6 +43,9 @@ from branchwise.tree_builder.write import write_texts
 
 if TYPE_CHECKING:
     from branchwise.prompts.ask import Asker
+
+EMBEDDED_AT_ONCE = 32_768
+"""Texts whose vectors are in memory at once, on their way to disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ async def build(
     meter = meter or Meter()
     each = each_on_ray if config.engine == "ray" else one_by_one
     async with writing(index_path, chroma_url=chroma_url) as writer:
-        corpus = await asyncio.to_thread(read_corpus, sources, config, events)
+        corpus = await asyncio.to_thread(read_corpus, sources, config, events, writer.staging.database)
         recipe = _recipe(corpus, config, asker)
         if (same := _unchanged(writer.staging, recipe)) is not None:
             events.emit("unchanged", path=str(index_path), generation=same.generation)
@@ -103,11 +106,15 @@ async def build(
                 unchanged=True,
             )
         limit = estimate_passages(corpus.passages, config, asker).limit
-        texts = [passage_text(passage) for passage in corpus.passages]
         if embedder is None:
-            embedder = await asyncio.to_thread(make_embedder, config.embedder, texts=texts, base_url=base_url)
-        rows = await asyncio.to_thread(embed_passages, embedder, texts, vectors, Path(index_path), config, events)
-        table = await asyncio.to_thread(TermTable.count, texts)
+            embedder = await asyncio.to_thread(make_embedder, config.embedder, texts=corpus.texts, base_url=base_url)
+        rows = vectors
+        if rows is None:
+            rows = writer.staging.new_leaf_vectors(len(corpus.texts), embedder.dimension)
+            await asyncio.to_thread(embed_passages, embedder, corpus.texts, rows, Path(index_path), config, events)
+        else:
+            check_given(rows, len(corpus.texts), embedder)
+        table = await asyncio.to_thread(TermTable.count, corpus.texts)
         extractive = ExtractiveSummariser(table, embedder.embed_texts)
         with summarising(asker, extractive, Path(index_path), meter, limit) as summariser:
             window = asker.context_window if asker else None
@@ -123,9 +130,8 @@ async def build(
             title=config.title,
         )
         generation = Generation(
-            documents=corpus.documents,
             passages=corpus.passages,
-            texts=texts,
+            texts=corpus.texts,
             vectors=rows,
             embedder=embedder,
             outline=outline,
@@ -147,22 +153,24 @@ async def build(
     )
 
 
+def check_given(vectors: FloatMatrix, passages: int, embedder: Embedder) -> None:
+    """Raise InputError unless `vectors` are as many as the passages, and as long as the embedder's."""
+    if vectors.shape != (passages, embedder.dimension):
+        raise InputError(
+            f"{passages} passages by an embedder of {embedder.dimension} dimensions need vectors of that shape, "
+            f"not {vectors.shape}"
+        )
+
+
 def embed_passages(
     embedder: Embedder,
     texts: Sequence[str],
-    given: FloatMatrix | None,
+    vectors: FloatMatrix,
     index_path: Path,
     config: BuildConfig,
     events: EventStream,
-) -> FloatMatrix:
-    """The passages' vectors (n, d), float32 and unit: those given, or the embedder's."""
-    if given is not None:
-        if given.shape != (len(texts), embedder.dimension):
-            raise InputError(
-                f"{len(texts)} passages by an embedder of {embedder.dimension} dimensions need vectors of that shape, "
-                f"not {given.shape}"
-            )
-        return given
+) -> None:
+    """Fill `vectors` (n, d), float32 and unit, with those of `texts`, a piece at a time."""
     done = 0
 
     def progress(count: int) -> None:
@@ -170,11 +178,15 @@ def embed_passages(
         done += count
         events.emit("embedded", done=done, total=len(texts))
 
-    if config.engine == "ray":
-        return embed_on_ray(embedder, texts, progress)
-    if embedder.name == "embedded":
-        return embedder.embed_texts(texts, progress=progress)
-    return embed_journaled(embedder, texts, index_path, progress)
+    for start in range(0, len(texts), EMBEDDED_AT_ONCE):
+        piece = texts[start : start + EMBEDDED_AT_ONCE]
+        if config.engine == "ray":
+            made = embed_on_ray(embedder, piece, progress)
+        elif embedder.name == "embedded":
+            made = embedder.embed_texts(piece, progress=progress)
+        else:
+            made = embed_journaled(embedder, piece, index_path, progress)
+        vectors[start : start + len(piece)] = made
 
 
 @contextmanager
@@ -221,7 +233,7 @@ def _recipe(corpus: Corpus, config: BuildConfig, asker: Asker | None) -> dict[st
     """All that decides the index: equal recipes give equal trees, so nothing has to be done again."""
     settings = config.as_dict()
     return {
-        "corpus": corpus_hash(corpus.documents),
+        "corpus": corpus.hash,
         "settings": {name: settings[name] for name in settings if name not in ("concurrency", "engine")},
         "model": asker.name if asker else "",
         "prompts": asker.hashes() if asker else {},

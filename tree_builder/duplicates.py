@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -50,24 +51,31 @@ _IGNORED = b" \t\n\r\f\v.,;:!?'\"`()[]{}#*_~|-"
 _DIGITS_ALONE = bytes(byte if byte in b"0123456789-" else 32 for byte in range(256))
 
 Hashes = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
 
 
-def merge_duplicates(passages: Sequence[Passage], *, threshold: float = THRESHOLD) -> list[Passage]:
-    """The passages without duplicates, in their order; each keeps the places of its duplicates in `duplicates`.
+def find_duplicates(passages: Sequence[Passage], *, threshold: float = THRESHOLD) -> Rows:
+    """(n,) for every passage the row of the first that says the same: its own row where that is itself.
 
-    Of several the first stays. `threshold` in (0, 1] is explained at THRESHOLD; 1 finds only texts that differ in
-    nothing but form. The same passages always give the same result.
+    `threshold` in (0, 1] is explained at THRESHOLD; 1 finds only texts that differ in nothing but form. The same
+    passages always give the same rows. `passages` is read once in order, and here and there again.
     """
     if not 0 < threshold <= 1:
         raise InputError(f"threshold {threshold} for duplicates: must be above 0 and at most 1")
     sketches = _Sketches()
-    kept_for = [sketches.add(row, passage) for row, passage in enumerate(passages)]
+    same = [sketches.add(row, passage) for row, passage in enumerate(passages)]
+    kept_for: Rows = np.array(same, dtype=np.int64)
     if threshold < 1:
         for row, kept in _framed_texts(passages, *sketches.buckets(), threshold):
             kept_for[row] = kept
+    return kept_for[kept_for]  # an exact copy of a passage may be a near copy of an earlier one
+
+
+def merge_duplicates(passages: Sequence[Passage], *, threshold: float = THRESHOLD) -> list[Passage]:
+    """The passages without duplicates, in their order; each keeps the places of its duplicates in `duplicates`."""
     origins: dict[int, list[Origin]] = defaultdict(list)
-    for row, copied in enumerate(kept_for):
-        kept = kept_for[copied]  # an exact copy of a passage may be a near copy of an earlier one
+    kept_for = find_duplicates(passages, threshold=threshold).tolist()
+    for row, kept in enumerate(kept_for):
         if kept != row:
             origins[kept] += [_origin(passages[row]), *passages[row].duplicates]
     return [
@@ -106,8 +114,8 @@ class _Sketches:
 
     def __init__(self) -> None:
         self._first: dict[bytes, int] = {}
-        self._rows: list[int] = []
-        self._numbers: list[bytes] = []
+        self._rows = array("q")
+        self._numbers = bytearray()
         self._hashes: list[Hashes] = []
         self._block: list[bytes] = []
         self._block_size = 0
@@ -122,14 +130,14 @@ class _Sketches:
         first = self._first.setdefault(key.digest(), row)
         if first == row and len(condensed) >= _COMPARABLE:
             self._rows.append(row)
-            self._numbers.append(numbers)
+            self._numbers += numbers
             self._block.append(condensed)
             self._block_size += len(condensed)
             if self._block_size >= _BLOCK:
                 self._hash_block()
         return first
 
-    def buckets(self) -> tuple[list[int], Hashes]:
+    def buckets(self) -> tuple[Sequence[int], Hashes]:
         """The rows long enough to compare, and for each a key for every two of its min-hashes, shape (n, 6).
 
         The numbers in the text go into each key, so that texts with other numbers never meet.
@@ -137,9 +145,9 @@ class _Sketches:
         if self._block:
             self._hash_block()
         if not self._rows:
-            return [], np.zeros((0, 1), dtype=np.uint64)
+            return self._rows, np.zeros((0, 1), dtype=np.uint64)
         hashes = np.concatenate(self._hashes)
-        numbers = np.frombuffer(b"".join(self._numbers), dtype="<u8")
+        numbers = np.frombuffer(bytes(self._numbers), dtype="<u8")
         keys = [_mix(_mix(hashes[:, a] ^ numbers) + hashes[:, b]) for a, b in combinations(range(_HASHES), 2)]
         return self._rows, np.stack(keys, axis=1)
 

@@ -16,7 +16,7 @@ from branchwise.stores.records import Budget, Passage
 from branchwise.tree_builder.bottom_up import document_runs, even_sizes
 from branchwise.tree_builder.cluster import Sizes
 from branchwise.tree_builder.config import BuildConfig, TreeKind
-from branchwise.tree_builder.corpus import Sources, group_of, passage_text, read_corpus
+from branchwise.tree_builder.corpus import Sources, corpus_aside, group_of, passage_text
 from branchwise.tree_builder.events import EventStream
 from branchwise.tree_builder.model_summariser import BATCH, CHILD_TOKENS, LEVELS_TOKENS, PART_TOKENS, REPLY_TOKENS
 from branchwise.tree_builder.shape import choose_kind
@@ -66,7 +66,8 @@ class Estimate:
 def estimate(sources: Sources, config: BuildConfig | None = None, *, asker: Asker | None = None) -> Estimate:
     """What building an index of `sources` will cost; reads them, and asks nobody. Raises InputError as build does."""
     config = config or BuildConfig()
-    return estimate_passages(read_corpus(sources, config, EventStream()).passages, config, asker)
+    with corpus_aside(sources, config, EventStream()) as corpus:
+        return estimate_passages(corpus.passages, config, asker)
 
 
 def estimate_passages(passages: Sequence[Passage], config: BuildConfig, asker: Asker | None) -> Estimate:

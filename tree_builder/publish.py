@@ -18,7 +18,7 @@ import numpy as np
 from branchwise.stores.embedding import Embedder
 from branchwise.stores.lexical import LexicalIndex
 from branchwise.stores.manifest import Manifest, read_manifest
-from branchwise.stores.records import Document, Passage
+from branchwise.stores.records import Passage
 from branchwise.stores.staging import Staging, stage
 from branchwise.stores.tree import SemanticTree
 from branchwise.tree_builder.cluster import FloatMatrix, unit
@@ -29,9 +29,11 @@ from branchwise.tree_builder.write import tree_nodes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """All that an index is made of; `texts` and `vectors` (n, d) are those of `passages`, row by row."""
+    """All that an index is made of besides what its staging database holds already.
 
-    documents: Sequence[Document]
+    `texts` and `vectors` (n, d) are those of the `passages` there, row by row.
+    """
+
     passages: Sequence[Passage]
     texts: Sequence[str]
     vectors: FloatMatrix
@@ -70,8 +72,6 @@ def _publish(staging: Staging, generation: Generation, manifest: Manifest, event
     outline, passages = generation.outline, generation.passages
     nodes = tree_nodes(outline, passages, generation.summaries)
     tree = SemanticTree.from_nodes(nodes, outline.children, max_children=generation.max_children)
-    staging.add_documents(generation.documents)
-    staging.add_passages(passages)
     staging.write_tree(tree)
     staging.write_vectors(generation.vectors, inner_vectors(outline, passages, generation.vectors, tree.inner_ids))
     staging.write_embedder(generation.embedder)

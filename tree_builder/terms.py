@@ -15,9 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from branchwise.stores.language import Analyzer, detect_language, tokens
+from branchwise.stores.term_counts import TermCounter
 
 READ = 1_500
 """Characters of a passage that are counted: about 250 words, which name its subject."""
+PIECE = 16_384
+"""Passages whose terms are summed at once."""
 REPEATS = 3
 """A term counts at most so often in one passage: one long list must not name a whole cluster."""
 
@@ -41,13 +44,13 @@ class Profile:
 
 
 class TermTable:
-    """Term counts of passages, row by row, in flat arrays: 8 bytes a distinct term of a passage."""
+    """Term counts of passages, row by row, in flat arrays: 5 bytes a distinct term of a passage."""
 
     def __init__(
         self,
         starts: npt.NDArray[np.int64],
         ids: Ids,
-        counts: Counts,
+        counts: npt.NDArray[np.uint8],
         words: Sequence[str],
         known: Mapping[str, int],
     ) -> None:
@@ -67,48 +70,41 @@ class TermTable:
     def count(cls, texts: Sequence[str]) -> TermTable:
         """Count the terms of `texts`; row i belongs to texts[i]."""
         analyzer = Analyzer(detect_language(texts))
-        place_of: dict[str, int] = {}
-        known: dict[str, int] = {}
-        forms: list[Counter[str]] = []
-        starts = np.zeros(len(texts) + 1, dtype=np.int64)
-        ids: list[npt.NDArray[np.int32]] = []
-        counts: list[npt.NDArray[np.float32]] = []
-        for row, text in enumerate(texts):
-            found: Counter[int] = Counter()
-            for token in tokens(text[:READ]):
-                place = known.get(token)
-                if place is None:
-                    term = analyzer.term(token) if _names_something(token) else ""
-                    place = place_of.setdefault(term, len(place_of)) if term else -1
-                    if place == len(forms):
-                        forms.append(Counter())
-                    known[token] = place
-                if place >= 0:
-                    found[place] += 1
-                    forms[place][token] += 1
-            ordered = sorted(found)
-            ids.append(np.array(ordered, dtype=np.int32))
-            counts.append(np.array([min(found[place], REPEATS) for place in ordered], dtype=np.float32))
-            starts[row + 1] = starts[row] + len(ordered)
-        words = [max(sorted(form), key=form.__getitem__) for form in forms]
-        flat_ids = np.concatenate(ids) if ids else np.empty(0, dtype=np.int32)
-        flat_counts = np.concatenate(counts) if counts else np.empty(0, dtype=np.float32)
-        return cls(starts, flat_ids, flat_counts, words, known)
+        counter = TermCounter(lambda token: analyzer.term(token) if _names_something(token) else "")
+        found = counter.count(tokens(text[:READ]) for text in texts)
+        counts = np.minimum(found.counts, REPEATS).astype(np.uint8)
+        return cls(found.starts, found.ids, counts, counter.spellings(), counter.known())
 
     def profile(self, rows: npt.NDArray[np.integer]) -> Profile:
         """The terms of the passages `rows`, together."""
-        spans = [slice(self._starts[row], self._starts[row + 1]) for row in rows.tolist()]
-        if not spans:
-            return Profile(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32), 0)
-        if len(spans) == 1:  # most often asked, and already in order
-            ids, counts = self._ids[spans[0]], self._counts[spans[0]]
-            return Profile(ids, counts, np.ones_like(counts), 1)
-        flat = np.concatenate([self._ids[span] for span in spans])
-        weights = np.concatenate([self._counts[span] for span in spans])
-        ids, places = np.unique(flat, return_inverse=True)
-        counts = np.bincount(places, weights=weights, minlength=len(ids)).astype(np.float32)
-        spread = np.bincount(places, minlength=len(ids)).astype(np.float32)
-        return Profile(ids, counts, spread, len(spans))
+        if len(rows) == 1:  # most often asked, and already in order
+            span = slice(int(self._starts[rows[0]]), int(self._starts[rows[0] + 1]))
+            counts = self._counts[span].astype(np.float32)
+            return Profile(self._ids[span], counts, np.ones_like(counts), 1)
+        if len(rows) > PIECE:
+            return self._large_profile(rows)
+        places = self._places(rows)
+        ids, inverse = np.unique(self._ids[places], return_inverse=True)
+        counts = np.bincount(inverse, weights=self._counts[places], minlength=len(ids)).astype(np.float32)
+        spread = np.bincount(inverse, minlength=len(ids)).astype(np.float32)
+        return Profile(ids, counts, spread, len(rows))
+
+    def _large_profile(self, rows: npt.NDArray[np.integer]) -> Profile:
+        """The same for so many passages that nearly every word stands in them: summed word by word, in pieces."""
+        counts, spread = np.zeros(len(self.words)), np.zeros(len(self.words))
+        for start in range(0, len(rows), PIECE):
+            places = self._places(rows[start : start + PIECE])
+            counts += np.bincount(self._ids[places], weights=self._counts[places], minlength=len(counts))
+            spread += np.bincount(self._ids[places], minlength=len(counts))
+        ids = np.flatnonzero(spread)
+        known = counts[ids].astype(np.float32), spread[ids].astype(np.float32)
+        return Profile(ids.astype(np.int32), *known, len(rows))
+
+    def _places(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Where the terms of the passages `rows` stand in the flat arrays, passage by passage."""
+        starts, sizes = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
+        before = np.cumsum(sizes) - sizes
+        return np.repeat(starts - before, sizes) + np.arange(int(sizes.sum()))
 
     def profile_of(self, found: Sequence[str]) -> Profile:
         """The terms of one text that need not be a row, given its tokens."""

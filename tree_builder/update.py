@@ -28,7 +28,7 @@ from branchwise.tree_builder.build import BuildReport, summarising, tell
 from branchwise.tree_builder.chunk import chunk
 from branchwise.tree_builder.cluster import FloatMatrix, Sizes
 from branchwise.tree_builder.config import BuildConfig
-from branchwise.tree_builder.corpus import Sources, group_of, merge, passage_text, read_corpus
+from branchwise.tree_builder.corpus import Sources, corpus_aside, group_of, merge, passage_text
 from branchwise.tree_builder.events import EventStream, OnEvent
 from branchwise.tree_builder.graft import Graft
 from branchwise.tree_builder.model_summariser import ModelSummariser
@@ -71,17 +71,13 @@ async def add(
     async with writing(index_path, chroma_url=chroma_url) as writer:
         old = await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)
         config = BuildConfig.from_dict(old.manifest.config)
-        corpus = await asyncio.to_thread(read_corpus, sources, config, events)
-        known = {document.doc_id: document for document in old.documents}
-        came = [document for document in corpus.documents if not _equal(known.get(document.doc_id), document)]
+        came, skipped = await asyncio.to_thread(_read_new, sources, config, events, old)
         if not came:
-            return _unchanged(index_path, old, corpus.skipped, started, events)
-        came_ids = {document.doc_id for document in came}
-        replaced = came_ids & known.keys()
-        change = _Change(old, config, replaced)
+            return _unchanged(index_path, old, skipped, started, events)
+        change = _Change(old, config, {document.doc_id for document in came})
         change.come(came)
         return await _carry_out(
-            change, writer, started, events, asker, locate, meter or Meter(), Path(index_path), corpus.skipped
+            change, writer, started, events, asker, locate, meter or Meter(), Path(index_path), skipped
         )
 
 
@@ -111,6 +107,16 @@ async def remove(
             return _unchanged(index_path, old, (), started, events)
         change = _Change(old, BuildConfig.from_dict(old.manifest.config), gone)
         return await _carry_out(change, writer, started, events, asker, None, meter or Meter(), Path(index_path), ())
+
+
+def _read_new(
+    sources: Sources, config: BuildConfig, events: EventStream, old: Stored
+) -> tuple[list[Document], tuple[Skipped, ...]]:
+    """The documents of `sources` that are not in the index already as they are, and what was left out."""
+    known = {document.doc_id: document for document in old.documents}
+    with corpus_aside(sources, config, events) as corpus:
+        came = [document for document in corpus.documents if not _equal(known.get(document.doc_id), document)]
+        return came, corpus.skipped
 
 
 class _Change:
@@ -201,8 +207,9 @@ async def _carry_out(
         prompts=asker.hashes() if asker else old.manifest.prompts,
         title=old.manifest.title,
     )
+    writer.staging.add_documents(change.documents)
+    writer.staging.add_passages(passages)
     generation = Generation(
-        documents=change.documents,
         passages=passages,
         texts=texts,
         vectors=vectors,

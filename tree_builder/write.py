@@ -1,4 +1,4 @@
-"""Texts for an outline: every inner node summarised from its children, level by level, many at once.
+"""Texts for an outline: every inner node summarised from its children, from the leaves up, many at once.
 
 Knows no model and no file: the summariser writes, and whoever called puts the nodes into an index. Tested in
 tests/tree_builder/test_build.py.
@@ -7,7 +7,8 @@ tests/tree_builder/test_build.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,26 +31,36 @@ async def write_texts(
 ) -> dict[str, NodeSummary]:
     """A summary for every inner node of `outline` that neither it nor `known` has one for; all of them are returned.
 
-    With `only`, for those nodes alone. A level is finished before the next begins, for a summary is made of the
-    children's. At most `concurrency` summaries are under way at once.
+    With `only`, for those nodes alone. A summary is made of the children's, so a node is written once its children are:
+    nobody waits for a whole level. At most `concurrency` summaries are under way at once.
     """
     row_of = {leaf_id(passage.passage_id): row for row, passage in enumerate(passages)}
     rows = outline.leaf_rows(row_of)
     parent = {child: node_id for node_id, children in outline.children.items() for child in children}
     summaries = {**(known or {}), **outline.written}
     wanted = outline.children if only is None else only
-    missing = [node_id for node_id in outline.below_root() if node_id not in summaries and node_id in wanted]
     heights = outline.heights()
-    gate = asyncio.Semaphore(concurrency)
+    missing = [node_id for node_id in heights if node_id not in summaries and node_id in wanted]
+    waits_for = dict.fromkeys(missing, 0)
+    for node_id in missing:
+        if parent.get(node_id) in waits_for:
+            waits_for[parent[node_id]] += 1
+    # Level by level, siblings side by side: what is known of their parent is then found once for all of them.
+    order = sorted(missing, key=heights.__getitem__)
+    at_height = Counter(heights[node_id] for node_id in missing)
+    ready: asyncio.Queue[str] = asyncio.Queue()
+    for node_id in order:
+        if not waits_for[node_id]:
+            ready.put_nowait(node_id)
     done = 0
 
-    async def write(node_id: str) -> None:
+    async def write_next() -> None:
         nonlocal done
-        async with gate:
-            children = [child_text(child, passages, row_of, rows, summaries) for child in outline.children[node_id]]
-            company = rows[parent.get(node_id, ROOT)]
-            summary = await summariser.summarise(children, company)
-            await asyncio.sleep(0)
+        node_id = await ready.get()
+        if nodes := at_height.pop(heights[node_id], 0):
+            events.emit("level", height=heights[node_id], nodes=nodes, done=done, total=len(missing))
+        children = [child_text(child, passages, row_of, rows, summaries) for child in outline.children[node_id]]
+        summary = await summariser.summarise(children, rows[parent.get(node_id, ROOT)])
         summaries[node_id] = summary
         done += 1
         events.emit(
@@ -60,11 +71,20 @@ async def write_texts(
             done=done,
             total=len(missing),
         )
+        above = parent.get(node_id, "")
+        if above in waits_for:
+            waits_for[above] -= 1
+            if not waits_for[above]:
+                ready.put_nowait(above)
 
-    for height in sorted({heights[node_id] for node_id in missing}):
-        level = [node_id for node_id in missing if heights[node_id] == height]
-        events.emit("level", height=height, nodes=len(level), done=done, total=len(missing))
-        await side_by_side(write(node_id) for node_id in level)
+    turns = iter(range(len(missing)))
+
+    async def write_on() -> None:
+        for _ in turns:
+            await write_next()
+            await asyncio.sleep(0)
+
+    await side_by_side(write_on() for _ in range(min(concurrency, len(missing))))
     return summaries
 
 
@@ -91,33 +111,29 @@ def child_text(
     )
 
 
-def tree_nodes(outline: Outline, passages: Collection[Passage], summaries: Mapping[str, NodeSummary]) -> list[TreeNode]:
-    """The nodes of the tree: leaves in the order of `passages`, then inner nodes, parents before children."""
+def tree_nodes(
+    outline: Outline, passages: Collection[Passage], summaries: Mapping[str, NodeSummary]
+) -> Iterator[TreeNode]:
+    """The nodes of the tree: leaves in the order of `passages`, then inner nodes, parents before children.
+
+    The text of a leaf is its passage's, and stays there.
+    """
     homes: dict[str, list[str]] = {}
     for node_id in outline.below_root():
         for child in outline.children[node_id]:
             homes.setdefault(child, []).append(node_id)
     for leaf, home in outline.homes.items():
         homes[leaf].sort(key=home.__ne__)
-    leaves = [
-        TreeNode(
-            node_id=leaf_id(passage.passage_id),
-            parent_ids=tuple(homes[leaf_id(passage.passage_id)]),
-            title=passage.title,
-            text=passage.text,
-            passage_id=passage.passage_id,
-        )
-        for passage in passages
-    ]
-    inner = [
-        TreeNode(
+    for passage in passages:
+        leaf = leaf_id(passage.passage_id)
+        yield TreeNode(node_id=leaf, parent_ids=tuple(homes[leaf]), title=passage.title, passage_id=passage.passage_id)
+    for node_id in outline.below_root():
+        summary = summaries[node_id]
+        yield TreeNode(
             node_id=node_id,
             parent_ids=tuple(homes.get(node_id, ())),
-            title=summaries[node_id].title,
-            text=summaries[node_id].text,
-            parts=summaries[node_id].parts,
-            written_by=summaries[node_id].written_by,
+            title=summary.title,
+            text=summary.text,
+            parts=summary.parts,
+            written_by=summary.written_by,
         )
-        for node_id in outline.below_root()
-    ]
-    return leaves + inner

@@ -3,8 +3,9 @@
     python -m branchwise.agent.bench.scale --passages 100000 [--dimension 384] [--json]
 
 The passages are made up: words drawn by Zipf's law, a fifth of them from the passage's own topic. Their vectors are
-given (topic plus noise), so that the figures are those of our own work and of Chroma, not of an embedder. Opening and
-seeding are measured in a process of their own. Tested in tests/stores/test_scale.py.
+given (topic plus noise), so that the figures are those of our own work and of Chroma, not of an embedder. Documents are
+made while they are read and vectors lie on disk: a million passages are never in memory here. Building, and opening and
+seeding, are measured in a process of their own. Tested in tests/stores/test_scale.py.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ import asyncio
 import json
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
 from branchwise.stores.embedding import FloatMatrix, FloatVector, Progress, unit_rows
-from branchwise.stores.index import Index
+from branchwise.stores.index import Index, new_matrix
 from branchwise.stores.lexical import top_rows
 from branchwise.stores.records import Document, Event
 from branchwise.tree_builder.build import build
@@ -36,14 +40,49 @@ WORDS = 50_000
 TOPIC_SIZE = 100  # passages a topic, on average
 SEEDS = 100  # leaves that each leg gives a search
 ROUNDS = 50
+BLOCK = 10_000  # passages made at once
+SAMPLED_EVERY = 0.2  # seconds between two looks at the memory
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Made-up passages and their vectors, (n, d)."""
+    """Made-up passages of `dimension`; the same every time."""
 
-    documents: list[Document]
-    vectors: FloatMatrix
+    passages: int
+    dimension: int
+
+    def documents(self) -> Iterator[Document]:
+        """Documents of 40 to 160 words, one passage each."""
+        weights = 1 / np.arange(1, WORDS + 1)
+        for start, size in self._blocks():
+            chance = np.random.default_rng((0, start))
+            lengths = chance.integers(40, 160, size)
+            common = chance.choice(WORDS, int(lengths.sum()), p=weights / weights.sum())
+            own = np.repeat(self._topics(start, size), lengths) * 7 % WORDS + chance.integers(0, 30, len(common))
+            drawn = np.where(chance.random(len(common)) < 0.2, own, common).tolist()
+            bounds = np.concatenate([[0], np.cumsum(lengths)]).tolist()
+            for i in range(size):
+                text = " ".join(f"w{word:x}" for word in drawn[bounds[i] : bounds[i + 1]])
+                yield Document(doc_id=f"d{start + i}", text=text, metadata={"year": 2000 + i % 20})
+
+    def vectors(self, path: Path) -> FloatMatrix:
+        """(passages, dimension) unit rows, in a new file."""
+        matrix = new_matrix(path, self.passages, self.dimension)
+        topics = max(1, self.passages // TOPIC_SIZE)
+        centres = np.random.default_rng(3).standard_normal((topics, self.dimension), dtype=np.float32)
+        for start, size in self._blocks():
+            noise = np.random.default_rng((1, start)).standard_normal((size, self.dimension), dtype=np.float32)
+            matrix[start : start + size] = unit_rows(centres[self._topics(start, size)] + 0.7 * noise)
+        return matrix
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        for start in range(0, self.passages, BLOCK):
+            yield start, min(BLOCK, self.passages - start)
+
+    def _topics(self, start: int, size: int) -> npt.NDArray[np.int64]:
+        return np.random.default_rng((2, start)).integers(0, max(1, self.passages // TOPIC_SIZE), size)
 
 
 class GivenEmbedder:
@@ -74,51 +113,45 @@ class GivenEmbedder:
         (folder / "embedder.json").write_text(json.dumps({"kind": "given"}), encoding="utf-8")
 
 
-def make_world(passages: int, dimension: int) -> World:
-    """`passages` documents of 40 to 160 words; the same every time."""
-    chance = np.random.default_rng(0)
-    topics = max(1, passages // TOPIC_SIZE)
-    topic = chance.integers(0, topics, passages)
-    lengths = chance.integers(40, 160, passages)
-    weights = 1 / np.arange(1, WORDS + 1)
-    common = chance.choice(WORDS, int(lengths.sum()), p=weights / weights.sum())
-    own = np.repeat(topic, lengths) * 7 % WORDS + chance.integers(0, 30, len(common))
-    drawn = np.where(chance.random(len(common)) < 0.2, own, common)
-    bounds = np.concatenate([[0], np.cumsum(lengths)])
-    documents = [
-        Document(
-            doc_id=f"d{i}",
-            text=" ".join(f"w{word:x}" for word in drawn[bounds[i] : bounds[i + 1]]),
-            metadata={"year": 2000 + i % 20},
-        )
-        for i in range(passages)
-    ]
-    centres = chance.standard_normal((topics, dimension), dtype=np.float32)
-    noise = chance.standard_normal((passages, dimension), dtype=np.float32)
-    return World(documents, unit_rows(centres[topic] + 0.7 * noise))
+def measure_build(world: World, path: Path) -> dict[str, Any]:
+    """What building an index of `world` at `path` takes: seconds and processor seconds a phase, and memory in MB.
 
-
-def measure_build(world: World, path: Path) -> dict[str, float]:
-    """Seconds a phase of building an index of `world` at `path`, by the events that end each phase."""
-    started = time.perf_counter()
-    ends: dict[str, float] = {}
+    Phases are told apart by the events that end them. Of the memory, what is mapped from files can be given back at any
+    time; "own" leaves it out.
+    """
+    ends: dict[str, tuple[float, float]] = {}
 
     def note(event: Event) -> None:
-        ends[event.kind] = time.perf_counter()
+        ends[event.kind] = now()
         ends.setdefault(f"first {event.kind}", ends[event.kind])
 
-    embedder = GivenEmbedder(world.vectors.shape[1])
-    config = BuildConfig(title="Scale")
-    asyncio.run(build(world.documents, path, config, embedder=embedder, vectors=world.vectors, on_event=note))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        vectors = world.vectors(Path(folder) / "vectors.npy")
+        embedder, config = GivenEmbedder(world.dimension), BuildConfig(title="Scale")
+        started = now()
+        with own_memory() as largest:
+            asyncio.run(build(world.documents(), path, config, embedder=embedder, vectors=vectors, on_event=note))
     marks = [
         ("read, cut and merge", ends["chunked"]),
-        ("group", ends["first level"]),
+        ("count terms and group", ends["first level"]),
         ("write node texts", ends["node"]),
         ("database and BM25", ends["first stored"]),
         ("Chroma", ends["stored"]),
-        ("verify and publish", time.perf_counter()),
+        ("verify and publish", now()),
     ]
-    return {name: end - begin for (name, end), begin in zip(marks, [started, *(end for _, end in marks)], strict=False)}
+    begins = [started, *(end for _, end in marks)]
+    took = {name: np.subtract(end, begin).tolist() for (name, end), begin in zip(marks, begins, strict=False)}
+    return {
+        "phases (s)": {name: wall for name, (wall, _) in took.items()},
+        "phases, all processors (s)": {name: processor for name, (_, processor) in took.items()},
+        "build, peak memory (MB)": peak_memory(),
+        "build, peak memory of its own (MB)": largest[0] or None,
+    }
+
+
+def now() -> tuple[float, float]:
+    """Seconds on the clock, and seconds of all processors that this process has used."""
+    return time.perf_counter(), time.process_time()
 
 
 def measure_use(path: Path, queries: Sequence[str], vectors: npt.NDArray[np.float32]) -> dict[str, float | None]:
@@ -155,36 +188,63 @@ def peak_memory() -> float | None:
 
     Not by getrusage, which on Linux counts what the parent had before this program began.
     """
+    return _status("VmHWM")
+
+
+@contextmanager
+def own_memory() -> Iterator[list[float]]:
+    """The largest memory of this process that is not mapped from a file while the block lasts, in MB; 0 if unknown."""
+    largest = [0.0]
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(SAMPLED_EVERY):
+            largest[0] = max(largest[0], _status("RssAnon") or 0.0)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield largest
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _status(name: str) -> float | None:
+    """A size that Linux keeps of this process, in MB."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         return None
-    peak = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
-    return None if peak is None else int(peak.split()[1]) / 1e3
+    line = next((line for line in status.splitlines() if line.startswith(f"{name}:")), None)
+    return None if line is None else int(line.split()[1]) / 1e3
 
 
 def measure(passages: int, dimension: int, path: Path) -> dict[str, Any]:
     """All figures for one size; the index is left at `path`."""
-    world = make_world(passages, dimension)
-    before = time.process_time()
-    phases = measure_build(world, path)
-    processor = time.process_time() - before
-    chance = np.random.default_rng(2)
-    rows = chance.integers(0, passages, ROUNDS)
-    queries = [" ".join(world.documents[row].text.split()[:8]) for row in rows]
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-        use = fresh.submit(measure_use, path, queries, world.vectors[rows]).result()
+    world = World(passages, dimension)
+    built = _in_fresh_process(measure_build, world, path)
+    texts = [document.text for document in islice(world.documents(), ROUNDS)]
+    queries = [" ".join(text.split()[:8]) for text in texts]
+    with Index.open(path) as index:
+        vectors = np.array(index.leaf_matrix[: len(queries)])
+    use = _in_fresh_process(measure_use, path, queries, vectors)
+    seconds, processor = built["phases (s)"], built["phases, all processors (s)"]
     return {
         "passages": passages,
         "dimension": dimension,
-        "build (s)": sum(phases.values()),
-        "build without Chroma (s)": sum(seconds for name, seconds in phases.items() if name != "Chroma"),
-        "build, all processors (s)": processor,
-        "build, peak memory (MB)": peak_memory(),
-        "phases (s)": phases,
+        "build (s)": sum(seconds.values()),
+        "build, all processors (s)": sum(processor.values()),
+        "build without Chroma, all processors (s)": sum(processor.values()) - processor["Chroma"],
+        **built,
         **use,
         "on disk (MB)": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6,
     }
+
+
+def _in_fresh_process(function: Callable[..., R], *given: Any) -> R:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(function, *given).result()
 
 
 def main(

@@ -109,13 +109,14 @@ def reembed(terminal: Terminal, settings: Settings) -> None:
     from branchwise.stores.embedding import make_embedder
     from branchwise.stores.index import Index
     from branchwise.stores.repair import reembed as embed_again
+    from branchwise.stores.rows import titled
 
     path = settings.index_path()
     manifest = read_manifest(path)
     texts = []
     if settings.embedder == "embedded":  # the only one that is fitted on the corpus
         with Index.open(path, chroma_url=settings.chroma_url) as index:
-            texts = [f"{p.title}\n{p.text}" if p.title else p.text for p in index.iter_passages()]
+            texts = [titled(passage.title, passage.text) for passage in index.iter_passages()]
     embedder = make_embedder(settings.embedder, texts=texts, base_url=settings.base_url)
     leaves = manifest.counts["leaves"]
     with counting(terminal.err, "Embedding", 2 * leaves + manifest.counts["inner"]) as progress:
