@@ -43,6 +43,15 @@ def test_one_long_list_does_not_name_a_cluster() -> None:
     assert table.profile(np.array([0])).counts.tolist() == [REPEATS]
 
 
+def test_a_page_is_named_by_what_stands_further_down_too() -> None:
+    """What a page turns to after its first screen is among its terms, and what stands beyond many screens is not."""
+    filler = " ".join(f"word{n}x" for n in range(400))  # some 3,500 characters
+    table = TermTable.count([f"Bread {filler} volcano {filler} glacier"])
+    terms = table.key_terms(table.profile(np.array([0])), None, 2_000)
+    assert {"bread", "volcano"} <= set(terms)
+    assert "glacier" not in terms
+
+
 def test_nothing_has_no_terms() -> None:
     """No texts, and texts without words, have empty profiles."""
     for texts in ([], [""], ["the and of"]):
