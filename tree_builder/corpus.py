@@ -18,7 +18,7 @@ from branchwise.stores.records import Document, Passage
 from branchwise.stores.rows import titled
 from branchwise.tree_builder.chunk import chunk
 from branchwise.tree_builder.config import BuildConfig
-from branchwise.tree_builder.duplicates import find_duplicates, merge_duplicates
+from branchwise.tree_builder.duplicates import find_duplicates
 from branchwise.tree_builder.events import EventStream
 from branchwise.tree_builder.sources import Skipped, read_sources
 
@@ -65,8 +65,7 @@ def read_corpus(sources: Sources, config: BuildConfig, events: EventStream, data
         cut_passages += database.add_passages(cut)
         if documents < SHOWN_ONE_BY_ONE or documents % SHOWN_ONE_BY_ONE == 0:
             events.emit("source", done=documents, total=None, doc_id=document.doc_id)
-    if config.duplicate_similarity:
-        database.merge(find_duplicates(database.passages(), threshold=config.duplicate_similarity).tolist())
+    merge_into(database, config)
     passages = database.passages()
     events.emit(
         "chunked",
@@ -86,11 +85,10 @@ def corpus_aside(sources: Sources, config: BuildConfig, events: EventStream) -> 
         yield read_corpus(sources, config, events, database)
 
 
-def merge(passages: Sequence[Passage], config: BuildConfig) -> list[Passage]:
-    """The passages with duplicates merged as `config` says."""
-    if not config.duplicate_similarity:
-        return list(passages)
-    return merge_duplicates(passages, threshold=config.duplicate_similarity)
+def merge_into(database: DatabaseWriter, config: BuildConfig) -> None:
+    """Merge the duplicates among the passages of `database` as `config` says."""
+    if config.duplicate_similarity:
+        database.merge(find_duplicates(database.passages(), threshold=config.duplicate_similarity).tolist())
 
 
 def passage_text(passage: Passage) -> str:

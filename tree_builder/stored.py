@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from branchwise.stores.embedding import Embedder
+from branchwise.stores.embedding import Embedder, FloatMatrix
+from branchwise.stores.errors import IndexMissing
 from branchwise.stores.index import Index
 from branchwise.stores.manifest import GENERATIONS, Manifest
 from branchwise.stores.records import Document, Passage
 from branchwise.stores.replies import ReplyStore
 from branchwise.tree_builder.checkpoint import forget_vectors
-from branchwise.tree_builder.cluster import FloatMatrix
 from branchwise.tree_builder.corpus import passage_text
 from branchwise.tree_builder.outline import NodeSummary, leaf_id
 
@@ -26,16 +27,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """All of an index that an update starts from; row i of `vectors` belongs to `passages[i]`."""
+    """All of an index that an update starts from, its texts and vectors still on disk, until `close`.
 
-    manifest: Manifest
-    documents: tuple[Document, ...]
-    passages: tuple[Passage, ...]
-    vectors: FloatMatrix
+    Row `rows[i]` of `vectors` belongs to `passages[i]`.
+    """
+
+    index: Index
+    passages: Sequence[Passage]
+    rows: npt.NDArray[np.int64]
     children: Mapping[str, tuple[str, ...]]
     homes: Mapping[str, str]
     summaries: Mapping[str, NodeSummary]
-    embedder: Embedder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is known of the generation."""
+        return self.index.manifest
+
+    @property
+    def embedder(self) -> Embedder:
+        """What made the vectors."""
+        return self.index.embedder
+
+    @property
+    def vectors(self) -> FloatMatrix:
+        """(n, d), memory-mapped."""
+        return self.index.leaf_matrix
+
+    @property
+    def documents(self) -> Sequence[Document]:
+        """All documents, in order."""
+        return self.index.iter_documents()
+
+    def document(self, doc_id: str) -> Document | None:
+        """The document of that id; None where there is none."""
+        try:
+            return self.index.document(doc_id)
+        except IndexMissing:
+            return None
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.index.close()
 
 
 def forget(index_path: Path, asker: Asker | None, old: Stored, gone: Sequence[Document], nodes: Iterable[str]) -> None:
@@ -63,22 +96,23 @@ def purge(index_path: Path, current: int) -> None:
 
 
 def read_stored(index_path: Path | str, chroma_url: str | None, embedder: Embedder | None) -> Stored:
-    """Everything of the published generation."""
-    with Index.open(index_path, chroma_url=chroma_url, embedder=embedder) as index:
-        tree = index.tree
-        passages = tuple(index.iter_passages())
-        rows = [tree.leaf_row[leaf_id(passage.passage_id)] for passage in passages]
+    """The published generation, open until its `close`."""
+    index = Index.open(index_path, chroma_url=chroma_url, embedder=embedder)
+    try:
+        tree, passages = index.tree, index.iter_passages()
+        index.texts(tree.inner_ids)  # all at once: node by node takes a request each
         nodes = {node_id: index.node(node_id) for node_id in tree.inner_ids}
         return Stored(
-            manifest=index.manifest,
-            documents=tuple(index.iter_documents()),
+            index=index,
             passages=passages,
-            vectors=np.array(index.leaf_matrix[rows]),
+            rows=np.array([tree.leaf_row[leaf_id(passage.passage_id)] for passage in passages], dtype=np.int64),
             children={node_id: tree.children(node_id) for node_id in tree.inner_ids},
             homes={leaf: tree.parents(leaf)[0] for leaf in tree.leaf_ids if len(tree.parents(leaf)) > 1},
             summaries={
                 node_id: NodeSummary(title=node.title, text=node.text, parts=node.parts, written_by=node.written_by)
                 for node_id, node in nodes.items()
             },
-            embedder=index.embedder,
         )
+    except BaseException:
+        index.close()
+        raise

@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +24,13 @@ from branchwise.stores.embedding import Embedder, make_embedder
 from branchwise.stores.errors import IndexMissing
 from branchwise.stores.manifest import Manifest
 from branchwise.stores.records import Budget, Document, Passage
+from branchwise.stores.staging import Staging
 from branchwise.tree_builder.bottom_up import document_runs, group_centres
-from branchwise.tree_builder.build import BuildReport, summarising, tell
-from branchwise.tree_builder.chunk import chunk
+from branchwise.tree_builder.build import EMBEDDED_AT_ONCE, BuildReport, summarising, tell
+from branchwise.tree_builder.change import Change, write_change
 from branchwise.tree_builder.cluster import FloatMatrix, Sizes
 from branchwise.tree_builder.config import BuildConfig
-from branchwise.tree_builder.corpus import Sources, corpus_aside, group_of, merge, passage_text
+from branchwise.tree_builder.corpus import Sources, corpus_aside, group_of
 from branchwise.tree_builder.events import EventStream, OnEvent
 from branchwise.tree_builder.graft import Graft
 from branchwise.tree_builder.model_summariser import ModelSummariser
@@ -69,16 +71,17 @@ async def add(
     started = time.monotonic()
     events = EventStream(on_event)
     async with writing(index_path, chroma_url=chroma_url) as writer:
-        old = await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)
-        config = BuildConfig.from_dict(old.manifest.config)
-        came, skipped = await asyncio.to_thread(_read_new, sources, config, events, old)
-        if not came:
-            return _unchanged(index_path, old, skipped, started, events)
-        change = _Change(old, config, {document.doc_id for document in came})
-        change.come(came)
-        return await _carry_out(
-            change, writer, started, events, asker, locate, meter or Meter(), Path(index_path), skipped
-        )
+        with closing(await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)) as old:
+            config = BuildConfig.from_dict(old.manifest.config)
+            came, skipped = await asyncio.to_thread(_read_new, sources, config, events, old)
+            if not came:
+                return _unchanged(index_path, old, skipped, started, events)
+            change = await asyncio.to_thread(
+                write_change, old, writer.staging.database, config, gone=set[str](), came=came
+            )
+            return await _carry_out(
+                old, change, config, writer, started, events, asker, locate, meter or Meter(), skipped
+            )
 
 
 async def remove(
@@ -99,73 +102,40 @@ async def remove(
     events = EventStream(on_event)
     gone = set(doc_ids)
     async with writing(index_path, chroma_url=chroma_url) as writer:
-        old = await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)
-        purge(Path(index_path), old.manifest.generation)
-        if unknown := sorted(gone - {document.doc_id for document in old.documents}):
-            raise IndexMissing(f"There is no document {unknown[0]!r} in {index_path}.", hint="branchwise tree show")
-        if not gone:
-            return _unchanged(index_path, old, (), started, events)
-        change = _Change(old, BuildConfig.from_dict(old.manifest.config), gone)
-        return await _carry_out(change, writer, started, events, asker, None, meter or Meter(), Path(index_path), ())
+        with closing(await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)) as old:
+            purge(Path(index_path), old.manifest.generation)
+            if unknown := next((doc_id for doc_id in sorted(gone) if old.document(doc_id) is None), None):
+                raise IndexMissing(f"There is no document {unknown!r} in {index_path}.", hint="branchwise tree show")
+            if not gone:
+                return _unchanged(index_path, old, (), started, events)
+            config = BuildConfig.from_dict(old.manifest.config)
+            change = await asyncio.to_thread(write_change, old, writer.staging.database, config, gone=gone)
+            return await _carry_out(old, change, config, writer, started, events, asker, None, meter or Meter(), ())
 
 
 def _read_new(
     sources: Sources, config: BuildConfig, events: EventStream, old: Stored
 ) -> tuple[list[Document], tuple[Skipped, ...]]:
     """The documents of `sources` that are not in the index already as they are, and what was left out."""
-    known = {document.doc_id: document for document in old.documents}
     with corpus_aside(sources, config, events) as corpus:
-        came = [document for document in corpus.documents if not _equal(known.get(document.doc_id), document)]
+        came = [document for document in corpus.documents if not _equal(old.document(document.doc_id), document)]
         return came, corpus.skipped
 
 
-class _Change:
-    """What an update does: documents and passages afterwards, and which leaves go, come, or are written anew."""
-
-    def __init__(self, old: Stored, config: BuildConfig, gone: set[str]) -> None:
-        self.old = old
-        self.config = config
-        self.gone_documents = [document for document in old.documents if document.doc_id in gone]
-        self.documents = [document for document in old.documents if document.doc_id not in gone]
-        by_id = {document.doc_id: document for document in self.documents}
-        kept = (_survivor(passage, gone, by_id) for passage in old.passages)
-        self.passages = [passage for passage in kept if passage is not None]
-
-    def come(self, documents: Sequence[Document]) -> None:
-        """Documents that come; passages of theirs that are duplicates of kept ones join the leaves of these."""
-        config = self.config
-        places = {document.doc_id: place for place, document in enumerate(self.old.documents)}
-        self.documents += documents
-        self.documents.sort(key=lambda document: places.get(document.doc_id, len(places)))
-        cut = (chunk(document, max_chars=config.max_chars, min_chars=config.min_chars) for document in documents)
-        self.passages = merge([*self.passages, *(passage for passages in cut for passage in passages)], config)
-
-    def sort_leaves(self) -> tuple[list[str], list[int]]:
-        """Leaves that go, and rows of `passages` that come; a passage with another text goes and comes."""
-        before = {passage.passage_id: passage_text(passage) for passage in self.old.passages}
-        after = {passage.passage_id: passage_text(passage) for passage in self.passages}
-        goes = [leaf_id(known) for known, text in before.items() if after.get(known) != text]
-        comes = [
-            row for row, passage in enumerate(self.passages) if before.get(passage.passage_id) != passage_text(passage)
-        ]
-        return goes, comes
-
-
 async def _carry_out(
-    change: _Change,
+    old: Stored,
+    change: Change,
+    config: BuildConfig,
     writer: Writer,
     started: float,
     events: EventStream,
     asker: Asker | None,
     locate: Locate | None,
     meter: Meter,
-    index_path: Path,
     skipped: tuple[Skipped, ...],
 ) -> BuildReport:
-    old, config, passages = change.old, change.config, change.passages
-    goes, comes = change.sort_leaves()
-    texts = [passage_text(passage) for passage in passages]
-    embedder, vectors = await asyncio.to_thread(_vectors, change, texts, comes, events)
+    index_path, passages = writer.staging.path, change.passages
+    embedder, vectors = await asyncio.to_thread(_vectors, old, change, writer.staging, events)
     row_of = {leaf_id(passage.passage_id): row for row, passage in enumerate(passages)}
     graft = Graft(
         old.children,
@@ -176,18 +146,18 @@ async def _carry_out(
         seed=config.seed,
         salt=f"generation {writer.staging.generation}",
     )
-    above_gone = _ancestors(graft, goes)
-    for leaf in goes:
+    above_gone = _ancestors(graft, change.goes)
+    for leaf in change.goes:
         graft.remove(leaf)
     graft.settle()
-    await _insert(graft, passages, vectors, comes, locate, config.max_children)
+    await _insert(graft, passages, vectors, change.comes, locate, config.max_children)
     outline = await asyncio.to_thread(graft.settle)
     rows = outline.leaf_rows(row_of)
     stale = Counter({**old.manifest.config.get("stale", {})}) + Counter(graft.changed)
     rewritten = _rewritten(graft, rows, stale, above_gone, old, by_model=asker is not None)
-    if change.gone_documents:
-        await asyncio.to_thread(forget, index_path, asker, old, change.gone_documents, rewritten | above_gone)
-    extractive = ExtractiveSummariser(await asyncio.to_thread(TermTable.count, texts), embedder.embed_texts)
+    if change.gone:
+        await asyncio.to_thread(forget, index_path, asker, old, change.gone, rewritten | above_gone)
+    extractive = ExtractiveSummariser(await asyncio.to_thread(TermTable.count, change.texts), embedder.embed_texts)
     known = {
         node_id: summary
         for node_id, summary in old.summaries.items()
@@ -207,11 +177,9 @@ async def _carry_out(
         prompts=asker.hashes() if asker else old.manifest.prompts,
         title=old.manifest.title,
     )
-    writer.staging.add_documents(change.documents)
-    writer.staging.add_passages(passages)
     generation = Generation(
         passages=passages,
-        texts=texts,
+        texts=change.texts,
         vectors=vectors,
         embedder=embedder,
         outline=outline,
@@ -219,7 +187,7 @@ async def _carry_out(
         max_children=config.max_children,
     )
     published = await writer.publish(generation, manifest, events)
-    if change.gone_documents:
+    if change.gone:
         purge(index_path, published.generation)
     return BuildReport(
         path=index_path,
@@ -272,27 +240,28 @@ def _most_named(found: Sequence[str], clusters: Sequence[str]) -> str:
     return max(named, key=lambda node_id: (named[node_id], node_id)) if named else clusters[0]
 
 
-def _vectors(
-    change: _Change, texts: Sequence[str], comes: Sequence[int], events: EventStream
-) -> tuple[Embedder, FloatMatrix]:
-    """The embedder and the vectors of all passages afterwards, (n, d).
+def _vectors(old: Stored, change: Change, staging: Staging, events: EventStream) -> tuple[Embedder, FloatMatrix]:
+    """The embedder and the vectors of all passages afterwards, (n, d), on disk.
 
     The embedded default knows the words of the texts it was fitted on; where documents go, it is fitted anew, for none
     of their words may stay. Any other embedder is kept, and embeds what comes.
     """
-    old = change.old
-    if change.gone_documents and old.embedder.name == "embedded":
-        embedder = make_embedder("embedded", texts=texts)
-        return embedder, embedder.embed_texts(texts)
-    row_of = {passage.passage_id: row for row, passage in enumerate(old.passages)}
-    vectors = np.zeros((len(texts), old.embedder.dimension), dtype=np.float32)
-    new = set(comes)
-    kept = [row for row in range(len(texts)) if row not in new]
-    vectors[kept] = old.vectors[[row_of[change.passages[row].passage_id] for row in kept]]
-    if comes:
-        vectors[list(comes)] = old.embedder.embed_texts([texts[row] for row in comes])
-        events.emit("embedded", done=len(comes), total=len(comes))
-    return old.embedder, vectors
+    embedder, comes = old.embedder, np.array(change.comes, dtype=np.int64)
+    if change.gone and embedder.name == "embedded":
+        embedder = make_embedder("embedded", texts=change.texts)
+        comes = np.arange(len(change.texts))
+    vectors = staging.new_leaf_vectors(len(change.texts), embedder.dimension)
+    came = np.zeros(len(change.texts), dtype=np.bool_)
+    came[comes] = True
+    row_of = {passage.passage_id: row for row, passage in zip(old.rows.tolist(), old.passages, strict=True)}
+    for row, passage in enumerate(change.passages):
+        if not came[row]:
+            vectors[row] = old.vectors[row_of[passage.passage_id]]
+    for start in range(0, len(comes), EMBEDDED_AT_ONCE):
+        some = comes[start : start + EMBEDDED_AT_ONCE]
+        vectors[some] = embedder.embed_texts([change.texts[row] for row in some.tolist()])
+        events.emit("embedded", done=start + len(some), total=len(comes))
+    return embedder, vectors
 
 
 def _rewritten(
@@ -346,28 +315,6 @@ def _ancestors(graft: Graft, leaves: Iterable[str]) -> set[str]:
                 above.add(parent)
                 todo.append(parent)
     return above
-
-
-def _survivor(passage: Passage, gone: set[str], documents: Mapping[str, Document]) -> Passage | None:
-    """The passage without places in documents that are `gone`; None where no place is left."""
-    places = tuple(origin for origin in passage.duplicates if origin.doc_id not in gone)
-    if passage.doc_id not in gone:
-        return passage if len(places) == len(passage.duplicates) else replace(passage, duplicates=places)
-    if not places:
-        return None
-    first, *others = places
-    document = documents[first.doc_id]
-    return Passage(
-        passage_id=first.passage_id,
-        doc_id=first.doc_id,
-        text=document.text[first.start : first.end],
-        start=first.start,
-        end=first.end,
-        page=first.page,
-        title=document.title,
-        metadata=document.metadata,
-        duplicates=tuple(others),
-    )
 
 
 def _equal(known: Document | None, document: Document) -> bool:
