@@ -46,7 +46,7 @@ class Index:
         self._chroma_url = chroma_url
         self._given_embedder = embedder
         self._texts: dict[str, str] = {}
-        self._allowed: tuple[object, npt.NDArray[np.bool_]] | None = None
+        self._allowed: tuple[object, npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None = None
         self._release = self._hold()
         if broken := check_files(self.generation_path):
             raise IndexCorrupt(broken[0], hint=f'branchwise restore BACKUP --index "{path}", or build it again')
@@ -160,25 +160,40 @@ class Index:
         passage and its document are not excluded, and its metadata satisfies every filter (numbers and booleans also
         match as text: 2020 and "2020"). Of a duplicate, the metadata is its document's.
         """
-        if not filters and not excluded_ids:
-            return None
+        return self._rows(filters, excluded_ids)[0] if filters or excluded_ids else None
+
+    def whole_rows(self, filters: Filters, excluded_ids: frozenset[str]) -> npt.NDArray[np.bool_] | None:
+        """(n_leaves,) True where all places of a leaf may be seen; None where nothing is hidden.
+
+        What was written of other leaves, or of the nodes above them, may speak of a place that is hidden.
+        """
+        return self._rows(filters, excluded_ids)[1] if filters or excluded_ids else None
+
+    def _rows(
+        self, filters: Filters, excluded_ids: frozenset[str]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         # One search asks this once a slate; the last answer is kept.
         asked = (tuple(sorted((key, str(value)) for key, value in filters.items())), excluded_ids)
         if self._allowed is None or self._allowed[0] != asked:
-            self._allowed = (asked, self._find_allowed(filters, excluded_ids))
-        return self._allowed[1]
+            self._allowed = (asked, *self._find_rows(filters, excluded_ids))
+        return self._allowed[1:]
 
-    def _find_allowed(self, filters: Filters, excluded_ids: frozenset[str]) -> npt.NDArray[np.bool_]:
+    def _find_rows(
+        self, filters: Filters, excluded_ids: frozenset[str]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         allowed = np.zeros(len(self.tree.leaf_ids), dtype=np.bool_)
+        touched = np.zeros(len(self.tree.leaf_ids), dtype=np.bool_)
         wanted = {key: _spellings(value) for key, value in filters.items()}
         by_passage, by_document = self._metadata if wanted else ({}, {})
         for row, passage_id, doc_id in self._origins:
-            if passage_id in excluded_ids or doc_id in excluded_ids:
-                continue
             metadata = by_passage.get(passage_id) or by_document.get(doc_id) or {}
-            if all(_spell(metadata.get(key)) in values for key, values in wanted.items()):
+            if passage_id in excluded_ids or doc_id in excluded_ids:
+                touched[row] = True
+            elif all(_spell(metadata.get(key)) in values for key, values in wanted.items()):
                 allowed[row] = True
-        return allowed
+            else:
+                touched[row] = True
+        return allowed, allowed & ~touched
 
     def verify(self) -> list[str]:
         """Read everything back: one sentence for each broken file, invariant or node; none for a sound index."""

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from branchwise.agent.search.sight import Sight
 from branchwise.stores.errors import BranchwiseError, InputError
-from branchwise.stores.records import Budget, Hit, Passage
+from branchwise.stores.records import Budget, Hit, Passage, Question
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -34,6 +35,13 @@ INSTRUCTIONS = (
 )
 
 Query = Annotated[str, Field(min_length=1, max_length=20_000, description="What is to be found, in your own words.")]
+Hiding = Annotated[
+    dict[str, str | int | float | bool | list[str | int | float | bool]] | None,
+    Field(max_length=50, description="Only what has this metadata is seen: a value, or a list of which one fits."),
+]
+Excluded = Annotated[
+    list[str] | None, Field(max_length=10_000, description="Passages and documents that are not seen, by their ids.")
+]
 IndexName = Annotated[str | None, Field(description="Which collection; the first one where none is named.")]
 
 
@@ -103,35 +111,44 @@ def make_server(shelf: Shelf) -> MCPServer:
         query: Query,
         k: Annotated[int, Field(ge=1, le=50, description="How many passages.")] = 5,
         max_calls: Annotated[int | None, Field(ge=0, description="Most slates to judge; no limit without.")] = None,
+        filters: Hiding = None,
+        excluded_ids: Excluded = None,
         index: IndexName = None,
     ) -> Found:
         """Find the passages that help to answer a question, with the branches that led to them and the reason."""
+        question = _question(query, filters, excluded_ids)
         with _speaking():
             async with shelf.lease(index) as engine:
-                result = await engine.search(query, k=k, budget=Budget(max_calls=max_calls))
+                result = await engine.search(question, k=k, budget=Budget(max_calls=max_calls))
         hits = [_hit(hit) for hit in result.hits]
         return Found(hits=hits, judge=result.judge, partial=result.partial, notes=list(result.notes))
 
     @server.tool(title="Read one passage", annotations=read_only)
     async def fetch(
         id: Annotated[str, Field(max_length=1_000, description="A passage's id, from search or browse_tree.")],
+        filters: Hiding = None,
+        excluded_ids: Excluded = None,
         index: IndexName = None,
     ) -> FoundPassage:
         """The whole text of a passage, with its place in its document."""
         with _speaking():
             async with shelf.lease(index) as engine:
-                return FoundPassage(**_place(engine.index.passage(id)))
+                sight = await asyncio.to_thread(Sight, engine.index, _question("", filters, excluded_ids))
+                return FoundPassage(**_place(sight.passage(id)))
 
     @server.tool(title="Look around in the tree", annotations=read_only)
     async def browse_tree(
         node: Annotated[str | None, Field(max_length=1_000, description="A branch's id; the root without.")] = None,
         offset: Annotated[int, Field(ge=0, description="Skip so many children.")] = 0,
+        filters: Hiding = None,
+        excluded_ids: Excluded = None,
         index: IndexName = None,
     ) -> Opened:
         """A branch of the tree of summaries, and what lies directly below it."""
         with _speaking():
             async with shelf.lease(index) as engine:
-                return _open(engine, node, offset)
+                sight = await asyncio.to_thread(Sight, engine.index, _question("", filters, excluded_ids))
+                return _open(sight, node, offset)
 
     return server
 
@@ -222,30 +239,36 @@ def _speaking() -> Iterator[None]:
         raise ToolError(str(error)) from error
 
 
-def _open(engine: Engine, node: str | None, offset: int) -> Opened:
-    tree = engine.index.tree
-    node_id = node or tree.root_id
+def _question(text: str, filters: Mapping[str, Any] | None, excluded_ids: list[str] | None) -> Question:
+    return Question(
+        text=text,
+        filters={key: tuple(value) if isinstance(value, list) else value for key, value in (filters or {}).items()},
+        excluded_ids=frozenset(excluded_ids or ()),
+    )
+
+
+def _open(sight: Sight, node: str | None, offset: int) -> Opened:
+    node_id = node or sight.root_id
     if node_id is None:
         empty = Branch(id="", title="", summary="This collection is empty.", passages_below=0, passage_id=None)
         return Opened(branch=empty, above=[], children=[], next_offset=None)
-    children = tree.children(node_id)
+    children = sight.children(node_id)
     shown = children[offset : offset + PAGE]
     return Opened(
-        branch=_branch(engine, node_id),
-        above=[tree.node(above).title for above in tree.path_to(node_id)[:-1]],
-        children=[_branch(engine, child) for child in shown],
+        branch=_branch(sight, node_id),
+        above=[sight.title(above) for above in sight.index.tree.path_to(node_id)[:-1]],
+        children=[_branch(sight, child) for child in shown],
         next_offset=offset + PAGE if offset + PAGE < len(children) else None,
     )
 
 
-def _branch(engine: Engine, node_id: str) -> Branch:
-    node = engine.index.node(node_id)
+def _branch(sight: Sight, node_id: str) -> Branch:
     return Branch(
         id=node_id,
-        title=node.title,
-        summary=node.text,
-        passages_below=len(engine.index.tree.leaf_rows(node_id)),
-        passage_id=node.passage_id,
+        title=sight.title(node_id),
+        summary=sight.text(node_id),
+        passages_below=sight.leaves(node_id),
+        passage_id=sight.passage_id(node_id),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -28,9 +28,10 @@ from branchwise.agent.surfaces.server.events import Run
 from branchwise.agent.surfaces.server.gate import Busy, Gate
 from branchwise.agent.surfaces.server.security import Access, Guard
 from branchwise.agent.surfaces.server.shelf import Shelf
-from branchwise.agent.surfaces.server.wire import QuestionIn, node_json
+from branchwise.agent.surfaces.server.wire import Id, QuestionIn, node_json, read_sight
 from branchwise.agent.surfaces.shapes import answer_json, search_json
 from branchwise.stores.errors import BranchwiseError, IndexMissing, ModelUnavailable
+from branchwise.stores.index import Index
 
 PING_SECONDS = 15
 WINDOW = 20_000  # characters of a document in one answer
@@ -47,6 +48,9 @@ WEB = {
     "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+
+JsonFilters = Annotated[str | None, Query(max_length=10_000)]
+ExcludedIds = Annotated[Sequence[Id], Query(max_length=1_000)]
 
 router = APIRouter()
 
@@ -168,21 +172,31 @@ async def tree(
     index: Annotated[str | None, Query(max_length=200)] = None,
     node: Annotated[str | None, Query(max_length=1_000)] = None,
     offset: Annotated[int, Query(ge=0)] = 0,
+    filters: JsonFilters = None,
+    excluded_ids: ExcludedIds = (),
 ) -> dict[str, Any]:
-    """A node (the root where none is named) with its text, the way to it, and its children, 200 at a time."""
-    async with desk_of(request).shelf.lease(index) as engine:
-        opened = engine.index
-        node_id = node or opened.tree.root_id
+    """A node (the root where none is named) with its text, the way to it, and its children, 200 at a time.
+
+    `filters` (a JSON object) and `excluded_ids` (repeatable) hide what they would hide from a search.
+    """
+    wanted = read_sight(filters, excluded_ids)
+
+    def look(opened: Index) -> dict[str, Any]:
+        sight = wanted.to_sight(opened)
+        node_id = node or sight.root_id
         if node_id is None:
             return {"node": None, "path": [], "children": [], "next_offset": None}
-        children = opened.tree.children(node_id)
+        children = sight.children(node_id)
         shown = children[offset : offset + PAGE]
         return {
-            "node": node_json(opened, node_id),
+            "node": node_json(sight, node_id),
             "path": list(opened.tree.path_to(node_id)),
-            "children": [node_json(opened, child) for child in shown],
+            "children": [node_json(sight, child) for child in shown],
             "next_offset": offset + PAGE if offset + PAGE < len(children) else None,
         }
+
+    async with desk_of(request).shelf.lease(index) as engine:
+        return await asyncio.to_thread(look, engine.index)
 
 
 @router.get("/document")
@@ -191,10 +205,16 @@ async def document(
     doc_id: Annotated[str, Query(max_length=1_000)],
     index: Annotated[str | None, Query(max_length=200)] = None,
     start: Annotated[int, Query(ge=0)] = 0,
+    filters: JsonFilters = None,
+    excluded_ids: ExcludedIds = (),
 ) -> dict[str, Any]:
-    """The stretch of a document that holds character `start`, 20,000 characters at most, and where it begins."""
+    """The stretch of a document that holds character `start`, 20,000 characters at most, and where it begins.
+
+    `filters` and `excluded_ids` as for /tree: spaces stand for a passage that they hide, and `hidden` says where.
+    """
+    wanted = read_sight(filters, excluded_ids)
     async with desk_of(request).shelf.lease(index) as engine:
-        found = engine.index.document(doc_id)
+        found, hidden = await asyncio.to_thread(lambda: wanted.to_sight(engine.index).document(doc_id))
         first = max(0, min(start - WINDOW // 4, len(found.text) - WINDOW))
         return {
             "doc_id": found.doc_id,
@@ -203,6 +223,7 @@ async def document(
             "length": len(found.text),
             "first": first,
             "text": found.text[first : first + WINDOW],
+            "hidden": hidden,
         }
 
 

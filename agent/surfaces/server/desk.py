@@ -51,7 +51,11 @@ class Desk:
         """The hits for a question."""
         async with self._served("search", asked) as engine:
             result = await engine.search(
-                asked.to_question(), k=asked.k, budget=asked.to_budget(), on_event=_told(on_event, engine), meter=meter
+                asked.to_question(),
+                k=asked.k,
+                budget=asked.to_budget(),
+                on_event=_told(on_event, asked, engine),
+                meter=meter,
             )
             self._count_spending(result)
             return result
@@ -60,7 +64,11 @@ class Desk:
         """The answer to a question."""
         async with self._served("ask", asked) as engine:
             answer = await engine.ask(
-                asked.to_question(), k=asked.k, budget=asked.to_budget(), on_event=_told(on_event, engine), meter=meter
+                asked.to_question(),
+                k=asked.k,
+                budget=asked.to_budget(),
+                on_event=_told(on_event, asked, engine),
+                meter=meter,
             )
             self._count_spending(answer)
             return answer
@@ -124,16 +132,17 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-def _told(on_event: OnEvent | None, engine: Engine) -> OnEvent | None:
+def _told(on_event: OnEvent | None, asked: QuestionIn, engine: Engine) -> OnEvent | None:
     """`on_event`, given the names of the nodes with the first event that speaks of them."""
     if on_event is None:
         return None
     known: set[str] = set()
+    sight = asked.to_sight(engine.index)
 
     def tell(event: Event) -> None:
         new = [node_id for node_id in _nodes_of(event, engine.index) if node_id not in known]
         known.update(new)
-        payload = {**event.payload, "labels": labels_json(engine.index, new)} if new else event.payload
+        payload = {**event.payload, "labels": labels_json(sight, new)} if new else event.payload
         on_event(Event(seq=event.seq, kind=event.kind, payload=payload))
 
     return tell

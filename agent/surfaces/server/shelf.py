@@ -40,7 +40,7 @@ class Shelf:
     """Named indexes behind engines. `open_engine` opens the newest generation of an index and may take its time."""
 
     def __init__(self, indexes: Mapping[str, Path], open_engine: OpenEngine) -> None:
-        self.paths = dict(indexes)
+        self.paths = {name: path.absolute() for name, path in indexes.items()}
         self.troubles: dict[str, str] = {}
         self._open_engine = open_engine
         self._volumes: dict[str, _Volume] = {}
@@ -61,11 +61,19 @@ class Shelf:
 
     @asynccontextmanager
     async def lease(self, wanted: str | None) -> AsyncIterator[Engine]:
-        """The engine of an index, open until the block ends, whatever is published meanwhile."""
-        volume = self._volumes[self.name_of(wanted)]
+        """The engine of an index, open until the block ends, whatever is published meanwhile.
+
+        An error that leaves the block speaks of the index by its name: clients have no use for paths of this machine.
+        """
+        name = self.name_of(wanted)
+        volume = self._volumes[name]
         volume.held += 1
         try:
             yield volume.engine
+        except BranchwiseError as error:
+            path = str(self.paths[name])
+            error.message, error.hint = error.message.replace(path, name), error.hint.replace(path, name)
+            raise
         finally:
             volume.held -= 1
             volume.close_if_idle()

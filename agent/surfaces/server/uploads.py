@@ -56,7 +56,7 @@ async def upload(
         "index": chosen,
         "documents": [document.doc_id for document in documents],
         "generation": report.generation,
-        "skipped": [f"{skipped.where}: {skipped.why}" for skipped in report.skipped],
+        "skipped": [skipped.why for skipped in report.skipped],
     }
 
 

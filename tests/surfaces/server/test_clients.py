@@ -68,7 +68,7 @@ class Llm:
 
 
 def test_a_chat_client_talks_with_the_documents(url: str, index_path: Path, tmp_path: Path) -> None:
-    """Streamed and whole, the answer is the engine's own; follow-ups are understood; a wrong key is told, not hidden."""
+    """Streamed and whole, the answer is the engine's own; a follow-up is understood; a wrong key is told."""
     engine = open_embedded(index_path)
     answer = asyncio.run(engine.ask(QUESTION))
     engine.close()

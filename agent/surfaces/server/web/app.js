@@ -174,7 +174,7 @@ function finish(turn) {
   );
   turn.element.classList.toggle("unfound", !found);
   turn.element.addEventListener("click", () => show(turn));
-  if (turn === shown) evidence.show(turn.answer, turn.body.index);
+  if (turn === shown) evidence.show(turn.answer, turn.body);
 }
 
 function cite(citation) {
@@ -201,7 +201,7 @@ function show(turn) {
   tree.reset();
   tree.show(reduce(turn?.events ?? []));
   steps.show(turn?.events ?? []);
-  if (turn?.answer) evidence.show(turn.answer, turn.body.index);
+  if (turn?.answer) evidence.show(turn.answer, turn.body);
   else evidence.clear();
 }
 
@@ -257,7 +257,7 @@ async function start() {
   $("index").replaceChildren(...offered.map(({ name, title }) => h("option", { value: name }, title || name)));
   if (offered.some(({ name }) => name === place.get("index"))) $("index").value = place.get("index");
   tellIndex();
-  if (place.get("doc")) evidence.open({ doc_id: place.get("doc"), start: Number(place.get("start")) || 0, end: Number(place.get("end")) || 0 }, $("index").value);
+  if (place.get("doc")) evidence.open({ doc_id: place.get("doc"), start: Number(place.get("start")) || 0, end: Number(place.get("end")) || 0 }, { index: $("index").value });
 }
 
 function failed(error) {

@@ -8,7 +8,7 @@ export class Evidence {
   constructor({ onLight, onPick }) {
     this.onLight = onLight;
     this.onPick = onPick;
-    this.index = null;
+    this.asked = {};
     $("document-close").addEventListener("click", () => $("document").close());
     $("document").addEventListener("click", (event) => event.target === $("document") && $("document").close());
   }
@@ -18,8 +18,9 @@ export class Evidence {
     $("evidence-body").replaceChildren(h("div", { class: "empty" }, h("p", {}, text)));
   }
 
-  show(answer, index) {
-    this.index = index;
+  /** `asked` is the body of the question: its index, and what it must not see, which its documents must not show. */
+  show(answer, asked) {
+    this.asked = asked;
     const { citations, conflicts, search } = answer;
     const cited = new Set(citations.map(({ passage_id: passage }) => passage));
     $("evidence-count").textContent = `${plural(citations.length, "quote")}, ${plural(search.hits.length, "passage")}`;
@@ -80,13 +81,13 @@ export class Evidence {
   }
 
   /** The document around `start`, with the characters from `start` to `end` marked. */
-  async open({ doc_id: doc, start, end, title, page }, index = this.index) {
+  async open({ doc_id: doc, start, end, title, page }, { index, filters = {}, excluded_ids = [] } = this.asked) {
     $("document-title").textContent = title || doc;
     $("document-place").textContent = "Opening…";
     $("document-text").replaceChildren();
     if (!$("document").open) $("document").showModal();
     try {
-      const found = await getJson("/document", { index, doc_id: doc, start });
+      const found = await getJson("/document", { index, doc_id: doc, start, filters: JSON.stringify(filters), excluded_ids });
       const from = Math.max(0, start - found.first);
       const to = Math.max(from, end - found.first);
       const chars = [...found.text]; // the server counts characters, JavaScript counts UTF-16 units

@@ -28,7 +28,8 @@ async function checked(response) {
 }
 
 export async function getJson(path, parameters = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null));
+  const given = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null);
+  const query = new URLSearchParams(given.flatMap(([name, value]) => [value].flat().map((one) => [name, one])));
   const response = await fetch(`${path}?${query}`, { headers: headers() });
   return (await checked(response)).json();
 }
