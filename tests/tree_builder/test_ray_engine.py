@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import subprocess
 import sys
@@ -11,12 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from branchwise.stores.embedding import make_embedder
 from branchwise.stores.errors import InputError
 from branchwise.stores.index import Index
 from branchwise.stores.records import Document
 from branchwise.tree_builder import cluster, ray_engine
+from branchwise.tree_builder.bottom_up import bottom_up
 from branchwise.tree_builder.build import build
+from branchwise.tree_builder.chunk import chunk
 from branchwise.tree_builder.config import BuildConfig
+from branchwise.tree_builder.corpus import passage_text
+from branchwise.tree_builder.events import EventStream
+from branchwise.tree_builder.outline import leaf_id
+from branchwise.tree_builder.ray_engine import RaySummariser
+from branchwise.tree_builder.summarise import ChildText, ExtractiveSummariser
+from branchwise.tree_builder.terms import TermTable
+from branchwise.tree_builder.write import write_texts
 from tests.loopback.chroma import run_chroma
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the [ray] extra is not installed")
@@ -62,6 +73,48 @@ async def test_ray_gives_the_local_tree(
     assert trees[0][0] == trees[1][0]
     assert np.array_equal(trees[0][1], trees[1][1])
     assert np.array_equal(trees[0][2], trees[1][2])
+
+
+@pytest.mark.ray
+@needs_ray
+async def test_ray_writes_the_local_texts(
+    make_documents: Callable[..., list[Document]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes and passages that are put into words on Ray read as those that are put into words here."""
+    monkeypatch.setattr(ray_engine, "NODES", 8)
+    monkeypatch.setattr(ray_engine, "TEXTS", 64)
+    passages = [passage for document in make_documents(200) for passage in chunk(document)]
+    texts = [passage_text(passage) for passage in passages]
+    embedder = make_embedder("embedded", texts=texts)
+    table = TermTable.count(texts)
+    ids = [leaf_id(passage.passage_id) for passage in passages]
+    outline = bottom_up(ids, embedder.embed_texts(texts), ids, max_children=5, seed=0)
+    written = []
+    for kind in (ExtractiveSummariser, RaySummariser):
+        summariser = kind(table, embedder.embed_texts)
+        events = EventStream(None)
+        nodes = await write_texts(outline, passages, summariser, concurrency=RaySummariser.wishes, events=events)
+        written.append((nodes, await summariser.levels(passages)))
+    assert written[0] == written[1]
+
+
+async def test_few_nodes_are_written_here(
+    make_documents: Callable[..., list[Document]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is less than a piece never asks for Ray, and a failure reaches whoever asked."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    texts = [document.text for document in make_documents(6)]
+    summariser = RaySummariser(TermTable.count(texts), make_embedder("embedded", texts=texts).embed_texts)
+    children = [
+        ChildText(node_id=f"p:{n}", title="", text=text, rows=np.array([n], dtype=np.int32))
+        for n, text in enumerate(texts)
+    ]
+    rows = np.arange(6, dtype=np.int32)
+    both = await asyncio.gather(summariser.summarise(children[:3], rows), summariser.summarise(children[3:], rows))
+    assert all(summary.keywords for summary in both)
+    monkeypatch.setattr(ray_engine, "NODES", 1)
+    with pytest.raises(InputError, match="extra"):
+        await asyncio.gather(summariser.summarise(children[:3], rows), summariser.summarise(children[3:], rows))
 
 
 @pytest.mark.ray
