@@ -49,6 +49,7 @@ Uploads = Annotated[
         help="Take documents up to this size; 0: none [BRANCHWISE_MAX_UPLOAD].",
     ),
 ]
+Log = Annotated[bool, typer.Option("--log", help="One JSON line a request on stderr, without what was asked.")]
 Http = Annotated[bool, typer.Option("--http", help="Streamable HTTP instead of stdin and stdout.")]
 
 
@@ -66,6 +67,7 @@ def serve(
     port: Port = PORT,
     allow_host: AllowedHosts = None,
     max_upload: Uploads = 0,
+    log: Log = False,
 ) -> None:
     """Serve indexes over HTTP: a web page with the live tree, REST, events, OpenAI's chat protocol.
 
@@ -89,6 +91,7 @@ def serve(
         token=os.environ.get(TOKEN_VARIABLE) or None,
         allowed_hosts=allow_host or (),
         limits=_limits(max_upload),
+        log=log,
         on_ready=tell,
     )
 

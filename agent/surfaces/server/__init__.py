@@ -18,6 +18,7 @@ Needs the [serve] extra. Tested in tests/surfaces/server and, in a real browser,
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -44,14 +45,17 @@ def serve(
     token: str | None = None,
     allowed_hosts: Iterable[str] = (),
     limits: Limits | None = None,
+    log: bool = False,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the named indexes until interrupted; requests under way are finished first.
 
     `open_engine` opens an index with the models it is to use (embedded, without one), and is called again for every
-    new generation. Port 0 takes a free one. `on_ready` is told the address when the server listens. Raises InputError
-    where the extra is missing, nothing is to be served, the port is taken, or a bind beyond loopback has no token, and
-    StoreError where an index cannot be opened.
+    new generation. Port 0 takes a free one. `log` writes a line of JSON a request to standard error: method, route,
+    status and milliseconds, nothing of what was asked. `on_ready` is told the address when the server listens.
+
+    Raises InputError where the extra is missing, nothing is to be served, the port is taken, or a bind beyond loopback
+    has no token, and StoreError where an index cannot be opened.
     """
     if not indexes:
         raise InputError("there is no index to serve", hint="branchwise serve --index DIR")
@@ -69,9 +73,19 @@ def serve(
     listening = listen(host, port)
     asyncio.run(shelf.open())  # here, where an index that cannot be opened is an error with a hint and no traceback
     app = create_app(shelf, access=access, limits=limits)
+    if log:
+        log_to_stderr()
     if on_ready:
         on_ready(url_of(listening))
     run_app(app, listening)
+
+
+def log_to_stderr() -> None:
+    """Show the server's own log: a JSON object a line."""
+    logger = logging.getLogger("branchwise.server")
+    logger.addHandler(logging.StreamHandler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def listen(host: str, port: int) -> socket.socket:

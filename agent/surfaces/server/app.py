@@ -86,7 +86,10 @@ def create_app(shelf: Shelf, *, access: Access, limits: Limits | None = None) ->
             shelf.close()
 
     # No documentation pages: FastAPI's load their scripts from elsewhere. /openapi.json describes everything.
-    app = FastAPI(title="Branchwise", lifespan=lifespan, docs_url=None, redoc_url=None)
+    # Nor its own telemetry, which newer versions have: it tells the query of an address, and the words of an error.
+    # Older ones take the argument and ignore it. What is told is told by desk.Desk.
+    silent: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+    app = FastAPI(title="Branchwise", lifespan=lifespan, docs_url=None, redoc_url=None, telemetry=silent)
     app.state.desk = desk
     app.state.limits = limits
     app.include_router(router)

@@ -163,11 +163,19 @@ def _nodes_of(event: Event, index: Index) -> Iterator[str]:
 
 @contextmanager
 def _span(name: str) -> Iterator[None]:
-    """A span of OpenTelemetry, where its API is installed; the application decides where spans go, if anywhere."""
+    """A span of OpenTelemetry, where its API is installed; the application decides where spans go, if anywhere.
+
+    Of an error it has the kind alone: messages may speak of what was asked.
+    """
     try:
         from opentelemetry import trace
     except ImportError:
         yield
         return
-    with trace.get_tracer("branchwise").start_as_current_span(name):
-        yield
+    tracer = trace.get_tracer("branchwise")
+    with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
+        try:
+            yield
+        except Exception as error:
+            span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+            raise

@@ -83,9 +83,15 @@ def environment(given: dict[str, str]) -> dict[str, str]:
 
 @contextmanager
 def served(given: dict[str, str], *options: str, cwd: Path) -> Iterator[str]:
-    """The address of `branchwise serve` in a process of its own on a free port, with `given` in its environment."""
+    """The address of `branchwise serve` in a process of its own on a free port, with `given` in its environment.
+
+    What it writes to standard error is in the file "log" in its folder.
+    """
     command = [*ENTRY, *(options or ["serve"]), "--port", "0", "--json"]
-    process = subprocess.Popen(command, env=environment(given), cwd=cwd, stdout=subprocess.PIPE, text=True)
+    with (cwd / "log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            command, env=environment(given), cwd=cwd, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     try:
         assert process.stdout is not None
         told = ""

@@ -183,18 +183,3 @@ def test_a_taken_port_is_named(index_path: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InputError, match="cannot listen"):
         serve({"topics": index_path}, port=taken.getsockname()[1])
-
-
-async def test_spans_carry_no_content(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where OpenTelemetry is installed, a question is a span with a name and nothing else."""
-    trace = pytest.importorskip("opentelemetry.trace")
-    sdk = pytest.importorskip("opentelemetry.sdk.trace")
-    export = pytest.importorskip("opentelemetry.sdk.trace.export")
-    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter").InMemorySpanExporter()
-    provider = sdk.TracerProvider()
-    provider.add_span_processor(export.SimpleSpanProcessor(memory))
-    monkeypatch.setattr(trace, "get_tracer", lambda name: provider.get_tracer(name))
-    await client.post("/search", json={"question": "quokka"})
-    spans = memory.get_finished_spans()
-    assert [span.name for span in spans] == ["branchwise.search"]
-    assert not spans[0].attributes
