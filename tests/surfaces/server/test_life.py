@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,28 @@ def test_a_stream_that_is_left_stops_asking_the_model(server: tuple[str, subproc
         time.sleep(1)
         assert len(model.calls) == asked
         assert 'branchwise_requests_total{route="ask",outcome="cancelled"} 1' in client.get(f"{url}/metrics").text
+
+
+def test_a_client_that_hangs_up_stops_asking_the_model(server: tuple[str, subprocess.Popen[str]], model: Any) -> None:
+    """No stream, only an answer that nobody waits for any more: the search is cancelled, and counted as such."""
+    url, _ = server
+    before = len(model.calls)
+    impatient = HTTPConnection(url.removeprefix("http://"), timeout=60)
+    body = {"question": QUESTION, "budget": {"max_calls": 200}}
+    impatient.request("POST", "/search", json.dumps(body), {"content-type": "application/json"})
+    while len(model.calls) == before:
+        time.sleep(0.01)
+    impatient.close()
+    with httpx2.Client(timeout=60) as client:
+        for _ in range(200):
+            told = client.get(f"{url}/metrics").text
+            if "branchwise_running 0" in told:
+                break
+            time.sleep(0.05)
+    assert 'branchwise_requests_total{route="search",outcome="cancelled"} 1' in told
+    asked = len(model.calls)
+    time.sleep(1)
+    assert len(model.calls) == asked
 
 
 def test_stop_answers_from_what_was_found(server: tuple[str, subprocess.Popen[str]]) -> None:
