@@ -43,7 +43,7 @@ class Index:
         self.manifest = manifest
         self.generation_path = generation_folder(path, manifest.generation)
         self.replies_path = path / "replies.sqlite"
-        self._chroma_url = chroma_url
+        self.chroma_url = chroma_url
         self._given_embedder = embedder
         self._texts: dict[str, str] = {}
         self._allowed: tuple[object, npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None = None
@@ -100,8 +100,8 @@ class Index:
     @cached_property
     def vectors(self) -> NodeVectors:
         """Chroma's collections of this generation."""
-        name = self.manifest.collection(self._chroma_url)
-        return NodeVectors.open(name, folder=self.generation_path / "chroma", url=self._chroma_url)
+        name = self.manifest.collection(self.chroma_url)
+        return NodeVectors.open(name, folder=self.generation_path / "chroma", url=self.chroma_url)
 
     @cached_property
     def lexical(self) -> LexicalIndex:
@@ -202,12 +202,12 @@ class Index:
             return broken
         try:
             return verify_vectors(
-                self.manifest.collection(self._chroma_url),
+                self.manifest.collection(self.chroma_url),
                 self._database.node_texts,
                 self.leaf_matrix,
                 self.inner_matrix,
                 folder=self.generation_path / "chroma",
-                url=self._chroma_url,
+                url=self.chroma_url,
             )
         except StoreError as error:
             return [error.message]

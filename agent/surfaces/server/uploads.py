@@ -47,7 +47,7 @@ async def upload(
         kept = await asyncio.to_thread(_keep, path / FOLDER, suffix, body)
         try:
             documents = await asyncio.to_thread(_read, kept, called.stem)
-            report = await add(path, documents, asker=engine.asker)
+            report = await add(path, documents, asker=engine.asker, chroma_url=engine.index.chroma_url)
         except BaseException:
             kept.unlink(missing_ok=True)
             raise

@@ -332,7 +332,9 @@ def test_an_index_that_cannot_be_served_is_one_sentence(index_path: Path, tmp_pa
 def test_the_chroma_service_has_to_be_filled(
     instructions: list[tuple[str, str]], services: dict[str, Any], index_path: Path, tmp_path: Path
 ) -> None:
-    """The service as compose starts it is healthy; an index that it does not hold is not served, then filled it is."""
+    """The service as compose starts it is healthy; an index is served once it is filled, and uploads reach it."""
+    shutil.copytree(index_path, tmp_path / "documents")
+    index_path = tmp_path / "documents"
     service = services["chroma"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -341,7 +343,8 @@ def test_the_chroma_service_has_to_be_filled(
     places = {"/chroma": str(tmp_path / "chroma"), "0.0.0.0": "127.0.0.1", "8000": str(port)}
     command = [beside_python(service["entrypoint"][0]), *(places.get(word, word) for word in service["command"])]
     check = service["healthcheck"]["test"][-1].replace(":8000/", f":{port}/")
-    given = environment({"BRANCHWISE_INDEX": str(index_path), "BRANCHWISE_CHROMA_URL": url, "HOME": str(tmp_path)})
+    given = {"BRANCHWISE_INDEX": str(index_path), "BRANCHWISE_CHROMA_URL": url, "HOME": str(tmp_path)}
+    given = environment(given | {"BRANCHWISE_MAX_UPLOAD": "100000"})
     chroma = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):
@@ -358,6 +361,11 @@ def test_the_chroma_service_has_to_be_filled(
         with served(given, cwd=tmp_path) as address:
             found = httpx2.post(f"{address}/search", json={"question": "lambda", "k": 1}, timeout=60)
             assert found.json()["hits"]
+            added = httpx2.post(f"{address}/documents?name=a.txt", content=b"The quokka smiles at us.", timeout=60)
+            assert added.json()["generation"] == 2
+            found = httpx2.post(f"{address}/search", json={"question": "Who smiles? The quokka!", "k": 1}, timeout=60)
+            assert "quokka" in found.json()["hits"][0]["text"]
+            assert httpx2.get(f"{address}/healthz").json() == {"status": "ok", "stale": []}
     finally:
         chroma.terminate()
         chroma.wait()
