@@ -165,6 +165,11 @@ def test_filters_and_exclusions_reach_the_search(page: Any, embedded: str) -> No
     names = page.locator("#evidence .card").evaluate_all("cards => cards.map((card) => card.dataset.passage)")
     assert names
     assert all(name.startswith("w") and not name.startswith("while") for name in names)
+    with page.expect_response(lambda answer: "/document" in answer.url) as asked:
+        page.locator("#evidence .card button").first.click()
+    assert "letter" in asked.value.url
+    assert "excluded_ids=while" in asked.value.url
+    page.locator("#document mark").wait_for()
 
 
 def test_nothing_found_is_said(page: Any, embedded: str) -> None:
