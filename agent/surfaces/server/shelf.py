@@ -84,7 +84,21 @@ class Shelf:
             if name in self._volumes:
                 continue
             mark = _mark(path)
-            self._volumes[name] = _Volume(await asyncio.to_thread(self._open_engine, path), mark)
+            self._volumes[name] = _Volume(await asyncio.to_thread(self._open_whole, path), mark)
+
+    def _open_whole(self, path: Path) -> Engine:
+        """Opened with all that a search needs: the first one need not wait for it, nor find out what is damaged."""
+        engine = self._open_engine(path)
+        try:
+            index = engine.index
+            index.texts(index.tree.leaf_ids[:1])
+            if index.tree.leaf_ids:
+                index.lexical.scores("warm")
+            _ = index.embedder
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     async def refresh(self) -> None:
         """Swap in what was published since. A generation that cannot be opened leaves the old one in service."""
@@ -95,7 +109,7 @@ class Shelf:
                     mark = _mark(path)
                     if mark == old.mark:
                         continue
-                    fresh = _Volume(await asyncio.to_thread(self._open_engine, path), mark)
+                    fresh = _Volume(await asyncio.to_thread(self._open_whole, path), mark)
                 except (BranchwiseError, OSError) as error:
                     if self.troubles.get(name) != str(error):
                         self.troubles[name] = str(error)

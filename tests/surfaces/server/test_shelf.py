@@ -10,7 +10,7 @@ import pytest
 from branchwise.agent.engine import Engine
 from branchwise.agent.surfaces.server import open_embedded
 from branchwise.agent.surfaces.server.shelf import Shelf
-from branchwise.stores.errors import IndexMissing
+from branchwise.stores.errors import IndexMissing, StoreError
 from branchwise.stores.records import Document
 from branchwise.tree_builder.build import build
 
@@ -72,6 +72,18 @@ async def test_a_damaged_generation_leaves_the_old_one_in_service(tmp_path: Path
     await shelf.refresh()
     assert not shelf.troubles
     shelf.close()
+
+
+async def test_a_generation_is_opened_whole(tmp_path: Path) -> None:
+    """What a search would stumble over later is found when a generation is opened: it is not served."""
+    path = tmp_path / "birds"
+    await build(DOCUMENTS, path)
+    for file in next(path.rglob("lexical")).iterdir():
+        file.chmod(0o600)
+        file.write_bytes(b"x" * file.stat().st_size)  # of the size that the listing tells
+    shelf = Shelf({"birds": path}, open_embedded)
+    with pytest.raises(StoreError):
+        await shelf.open()
 
 
 async def test_an_unknown_name_says_what_there_is(index_path: Path) -> None:

@@ -187,8 +187,9 @@ async def test_an_error_names_the_index_and_never_its_place(path: Path, tmp_path
     shutil.copytree(path, broken)
     app = create_app(Shelf({"sky": broken}, open_embedded), access=access_for("127.0.0.1", token=None))
     async with running(app) as client:
-        for file in [each for each in broken.rglob("*") if "lexical" in str(each) and each.is_file()]:
-            file.write_bytes(b"")
+        for file in broken.rglob("tree.sqlite"):
+            file.chmod(0o600)
+            file.write_bytes(b"damaged" * 100)
         said = [await client.post("/search", json={"question": "lark"})]
         said.append(await client.post("/search", json={"question": "lark", "stream": True}))
         said.append(await client.get("/tree", params={"node": "p:nothing"}))
