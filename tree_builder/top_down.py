@@ -12,6 +12,7 @@ and every item has one place whatever a model replies:
     a topic that takes (nearly) all       no progress: the node is split by vectors instead
     more than M identical strings         a more specific level next; if all five are equal, vectors
     N <= M                                no topics are asked for
+    a topic of few items beside large     as many levels as its siblings, cut by vectors
 
 Knows no prompts and no files. Tested in tests/tree_builder/test_top_down.py.
 """
@@ -26,7 +27,7 @@ import numpy as np
 
 from branchwise.stores.records import Part
 from branchwise.tree_builder.bottom_up import even_sizes, group_centres, mend
-from branchwise.tree_builder.cluster import FloatMatrix, Rows, group
+from branchwise.tree_builder.cluster import FloatMatrix, Rows, Sizes, group
 from branchwise.tree_builder.outline import ROOT, NodeSummary, Outline, inner_id
 from branchwise.tree_builder.summarise import Levels, Summariser, Topic, compose, shorten
 
@@ -74,7 +75,7 @@ class _Growth:
         if len(rows) <= self.max_children:
             return tuple(self.items.ids[row] for row in rows)
         groups = await self.sort(rows)
-        below = await asyncio.gather(*(self.grow(members) for members, _ in groups))
+        below = self.even(groups, await asyncio.gather(*(self.grow(members) for members, _ in groups)))
         ids = []
         for children, (_, topic) in zip(below, groups, strict=True):
             node_id = inner_id(children, salt="top-down")
@@ -83,6 +84,45 @@ class _Growth:
                 self.topics[node_id] = topic
             ids.append(node_id)
         return tuple(ids)
+
+    def even(
+        self, groups: Sequence[tuple[Rows, Topic | None]], below: Sequence[tuple[str, ...]]
+    ) -> list[tuple[str, ...]]:
+        """Children of each group, those of a group that needed no sorting as deep as its siblings'.
+
+        A search orders nodes by the path above them, which each level thins out: a cluster that hangs higher than the
+        others would be opened before all of them, whatever it holds.
+        """
+        heights = [self.height(children) for children in below]
+        return [
+            self.stretch(members, max(heights) - 1) if height == 1 else children
+            for (members, _), children, height in zip(groups, below, heights, strict=True)
+        ]
+
+    def stretch(self, rows: Rows, levels: int) -> tuple[str, ...]:
+        """Ids of the children of a node that holds `rows`, at most M, with `levels` nodes between if they suffice."""
+        if not levels or len(rows) < 4:
+            return tuple(self.items.ids[row] for row in rows)
+        ids = []
+        for part in self.halves(rows):
+            children = self.stretch(part, levels - 1)
+            node_id = inner_id(children, salt="top-down")
+            self.children[node_id] = children
+            ids.append(node_id)
+        return tuple(ids)
+
+    def halves(self, rows: Rows) -> list[Rows]:
+        """`rows` in two by their vectors, neither much larger."""
+        half = len(rows) / 2
+        sizes = Sizes(least=max(2.0, half / 2), target=half, most=len(rows) - 2.0)
+        vectors = np.asarray(self.items.vectors[rows])
+        parts = mend(vectors, group(vectors, sizes, seed=self.seed), len(rows))
+        parts = parts if len(parts) > 1 else np.array_split(np.arange(len(rows)), 2)
+        return [rows[part] for part in parts]
+
+    def height(self, ids: Sequence[str]) -> int:
+        """Levels from a node with the children `ids` down to the items."""
+        return 1 + max(self.height(self.children[node_id]) if node_id in self.children else 0 for node_id in ids)
 
     async def sort(self, rows: Rows) -> list[tuple[Rows, Topic | None]]:
         """`rows` in at least two groups, each smaller than all, with the topic that made it (None: vectors did)."""

@@ -67,6 +67,25 @@ async def test_few_items_need_no_topics(count: int) -> None:
     assert sorter.asked == []
 
 
+async def test_a_small_topic_hangs_no_higher_than_its_siblings() -> None:
+    """Leaves of a topic that needed no sorting stand as deep as those of the others: no search opens it for that."""
+    sorter = Sorter(
+        lambda strings: [list(range(5)), *([place + 5 for place in part] for part in chunks(strings[5:], 4))]
+    )
+    outline = await grow(items(5 + 4 * M), sorter)
+    heights = outline.heights()
+    assert {heights[child] for child in outline.children[ROOT]} == {1}, "all are of one height as they are"
+    sorter = Sorter(
+        lambda strings: (
+            [list(range(5)), *([place + 5 for place in part] for part in chunks(strings[5:], 2))]
+            if len(strings) > 3 * M
+            else chunks(strings, 3)
+        )
+    )
+    outline = await grow(items(5 + 4 * M), sorter)
+    assert {outline.heights()[child] for child in outline.children[ROOT]} == {2}
+
+
 async def test_topics_become_nodes_with_their_texts() -> None:
     """An honest sorting is the tree, and what the model said of a topic is its node's text, a part a child."""
     outline = await grow(items(18), Sorter(lambda strings: chunks(strings, 3)))
