@@ -166,7 +166,8 @@ def _questions(
         parent = next(iter(tree.parents(cluster.node_id)), None)
         if parent is not None and draw.random() < 0.4:
             sibling = topics[str(draw.choice(tree.children(parent)))]
-            gold.extend(draw.choice(sibling.children, size=min(len(sibling.children), 2), replace=False))
+            cousins = draw.choice(sibling.children, size=min(len(sibling.children), 2), replace=False)
+            gold.extend(cousin for cousin in cousins if cousin in tree.leaf_row)  # a sibling may hold clusters
         near = [*cluster.words, *(word for leaf in gold for word in leaf_words[leaf[2:]][:2])]
         branch = [word for node in tree.path_to(cluster.node_id)[1:-1] for word in topics[node].words] or list(
             cluster.words
@@ -177,7 +178,7 @@ def _questions(
         ]
         text = " ".join(str(draw.choice(source)) if source else _common(draw, common, 1)[0] for source in said)
         queries.append(Query(query_id=f"q{number}", text=f"{text} ({number})?"))
-        qrels[f"q{number}"] = {str(leaf)[2:]: 1 for leaf in dict.fromkeys(gold) if str(leaf).startswith("p:")}
+        qrels[f"q{number}"] = {str(leaf)[2:]: 1 for leaf in dict.fromkeys(gold)}
     return tuple(queries), qrels
 
 

@@ -1,7 +1,8 @@
 """The final order: what the judge said, what the path says, what BM25 and the vectors say, as one score a leaf.
 
 The path counts half, as in the paper, where the judge is trusted: its view of the branches above is made of other
-calls, and so of other errors, than its view of the leaf.
+calls, and so of other errors, than its view of the leaf. A seed's branch may not have been judged; then it counts what
+is expected of it, for nothing heard is no praise.
 
 A judged leaf's latent score is a posterior: its prior was made of the cheap legs and the path (agent.search.belief),
 and the noisier the judge has proved to be, the more of that prior is left. But repeats show only the noise that comes
@@ -58,7 +59,7 @@ def rank(state: SearchState, *, limit: int) -> list[Ranked]:
     share = legs_share(theta, state.judge["leaf"][0]) if state.config.fuse else 0.0
     score = (1 - share) * score + share * np.maximum(state.prior.fused[rows], 0.0)
     if state.tree.root_id in state.opened:
-        above = np.array([state.path(state.tree.parents(leaf)[0]) for leaf in leaves], dtype=np.float64)
+        above = np.array([state.likely_path(state.tree.parents(leaf)[0]) for leaf in leaves], dtype=np.float64)
         alpha = state.config.alpha * (1 - share)
         score = alpha * above + (1 - alpha) * score
     order = np.lexsort((rows, -score))[:limit]

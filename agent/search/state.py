@@ -176,6 +176,17 @@ class SearchState:
             )
         return self._paths[node_id]
 
+    def likely_path(self, node_id: str) -> float:
+        """Path relevance of a node, an unjudged node on the way counting what is expected of it; the root's is 1."""
+        if node_id == self.tree.root_id:
+            return 1.0
+        if node_id not in self._likely_paths:
+            above = self.likely_path(self.tree.parents(node_id)[0])
+            latent = self._latent.get(node_id)
+            own = latent.theta if latent is not None else float(self.expect([node_id], "inner")[0])
+            self._likely_paths[node_id] = path_relevance(above, own, alpha=self.config.alpha)
+        return self._likely_paths[node_id]
+
     def worth(self, node_id: str) -> float:
         """How likely a good leaf lies beneath a cluster, in [0, 1]: its score times its path, else what is expected."""
         if node_id == self.tree.root_id:
@@ -244,6 +255,7 @@ class SearchState:
     def _forget(self) -> None:
         self._latent = {}
         self._paths: dict[str, float | None] = {}
+        self._likely_paths: dict[str, float] = {}
         self._standing: dict[str, float] = {}
         self._best_read: dict[str, float] = {}
 

@@ -59,6 +59,19 @@ def test_unjudged_is_unknown() -> None:
     assert state.path("n:root") == 1.0
 
 
+def test_a_branch_nobody_judged_is_worth_what_is_expected_of_it() -> None:
+    """Of two unjudged clusters below one branch, the one with the good seed makes the better path; both below 1."""
+    state = SearchState(TREE, prior_for(TREE, {"p:0.0.0": 1.0}), SearchConfig())
+    slate = SLATES[0]
+    state.issue(slate)
+    state.record(0, Judgement(slate=slate, scores=dict.fromkeys(slate.candidate_ids, 0.9), judge="test"))
+    seeded, bare = state.likely_path("n:0.0"), state.likely_path("n:0.1")
+    assert bare < seeded < 1.0
+    assert state.path("n:0.0") == state.path("n:0.1") == state.path("n:0")
+    assert state.likely_path("n:0") == pytest.approx(state.path("n:0"))
+    assert state.likely_path("n:root") == 1.0
+
+
 def test_a_good_leaf_speaks_for_its_cluster() -> None:
     """A cluster in which a passage was found good comes into reach, and more is expected of its siblings."""
     state = SearchState(TREE, prior_for(TREE, {"p:0.0.0": 1.0}), SearchConfig())

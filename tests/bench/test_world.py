@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from branchwise.agent.bench.measure import measure
@@ -17,6 +17,7 @@ from branchwise.stores.lexical import LexicalIndex
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 400), st.integers(2, 16), st.integers(0, 3))
+@example(leaves=19, fan_out=2, seed=2)
 def test_every_world_is_sound(leaves: int, fan_out: int, seed: int) -> None:
     """A tree without a broken invariant, as many leaves as asked, and gold that exists for every question."""
     world = synthetic_world(n_leaves=leaves, n_queries=3, max_children=fan_out, seed=seed)
