@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from branchwise.tree_builder.estimate import estimate_passages
 from branchwise.tree_builder.events import EventStream, OnEvent
 from branchwise.tree_builder.model_summariser import ModelSummariser
 from branchwise.tree_builder.publish import Generation, writing
-from branchwise.tree_builder.ray_engine import each_on_ray, embed_on_ray
+from branchwise.tree_builder.ray_engine import RaySummariser, each_on_ray, embed_on_ray
 from branchwise.tree_builder.shape import shape
 from branchwise.tree_builder.sources import Skipped
 from branchwise.tree_builder.summarise import ExtractiveSummariser, Summariser
@@ -115,12 +115,14 @@ async def build(
         else:
             check_given(rows, len(corpus.texts), embedder)
         table = await asyncio.to_thread(TermTable.count, corpus.texts)
-        extractive = ExtractiveSummariser(table, embedder.embed_texts)
+        on_ray = config.engine == "ray" and asker is None  # what a model writes waits for a network, not a processor
+        extractive = (RaySummariser if on_ray else ExtractiveSummariser)(table, embedder.embed_texts)
+        working = replace(config, concurrency=RaySummariser.wishes) if on_ray else config
         with summarising(asker, extractive, Path(index_path), meter, limit) as summariser:
             window = asker.context_window if asker else None
-            outline = await shape(corpus.passages, rows, summariser, config, events, window=window, each=each)
+            outline = await shape(corpus.passages, rows, summariser, working, events, window=window, each=each)
             summaries = await write_texts(
-                outline, corpus.passages, summariser, concurrency=config.concurrency, events=events
+                outline, corpus.passages, summariser, concurrency=working.concurrency, events=events
             )
         notes = tell(summariser, events)
         manifest = Manifest(
@@ -178,9 +180,11 @@ def embed_passages(
         done += count
         events.emit("embedded", done=done, total=len(texts))
 
+    # What a server embeds is paid for and waits for a network: journaled here, whatever the engine.
+    on_ray = config.engine == "ray" and not embedder.name.startswith("openai:")
     for start in range(0, len(texts), EMBEDDED_AT_ONCE):
         piece = texts[start : start + EMBEDDED_AT_ONCE]
-        if config.engine == "ray":
+        if on_ray:
             made = embed_on_ray(embedder, piece, progress)
         elif embedder.name == "embedded":
             made = embedder.embed_texts(piece, progress=progress)

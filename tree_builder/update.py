@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -218,12 +218,13 @@ async def _insert(
         return
     clusters = graft.clusters()
     runs = document_runs([group_of(passages[row]) for row in comes], max_children)
-    if locate is None:
-        centres = group_centres(vectors[list(comes)], runs)
-        homes = [clusters[place] for place in np.argmax(centres @ graft.centres(clusters).T, axis=1).tolist()]
-    else:
+    centres = group_centres(vectors[list(comes)], runs)
+    homes = [clusters[place] for place in np.argmax(centres @ graft.centres(clusters).T, axis=1).tolist()]
+    if locate is not None:
         found = await locate([passages[row] for row in comes])
-        homes = [_most_named([found[place] for place in run.tolist()], clusters) for run in runs]
+        known = set(clusters)
+        chosen = (_most_named([found[place] for place in run.tolist()], known) for run in runs)
+        homes = [named or nearest for named, nearest in zip(chosen, homes, strict=True)]
     least = Sizes.for_children(max_children).least
     for run, home in zip(runs, homes, strict=True):
         leaves = [leaf_id(passages[comes[place]].passage_id) for place in run.tolist()]
@@ -234,10 +235,10 @@ async def _insert(
                 graft.insert(leaf, home)
 
 
-def _most_named(found: Sequence[str], clusters: Sequence[str]) -> str:
-    """The cluster that most passages of a run were placed in; the first where `found` names none that there is."""
-    named = Counter(node_id for node_id in found if node_id in set(clusters))
-    return max(named, key=lambda node_id: (named[node_id], node_id)) if named else clusters[0]
+def _most_named(found: Sequence[str], known: Collection[str]) -> str | None:
+    """The cluster that most passages of a run were placed in; None where `found` names none that is still there."""
+    named = Counter(node_id for node_id in found if node_id in known)
+    return max(named, key=lambda node_id: (named[node_id], node_id)) if named else None
 
 
 def _vectors(old: Stored, change: Change, staging: Staging, events: EventStream) -> tuple[Embedder, FloatMatrix]:

@@ -63,16 +63,19 @@ async def test_ray_gives_the_local_tree(
     """Same documents, same seed: the same nodes, edges and vectors, though blocks were grouped on Ray."""
     monkeypatch.setattr(cluster, "BLOCK", 64)  # several blocks, so that there is something to do side by side
     monkeypatch.setattr(ray_engine, "TEXTS", 128)
+    monkeypatch.setattr(ray_engine, "NODES", 8)
     trees = []
     for engine in ("local", "ray"):
         config = BuildConfig(tree=kind, max_children=8, engine=engine)  # type: ignore[arg-type]
         await build(make_documents(300), tmp_path / engine, config)
         with Index.open(tmp_path / engine) as index:
             edges = {node_id: index.tree.children(node_id) for node_id in index.tree.inner_ids}
-            trees.append((edges, np.array(index.leaf_matrix), np.array(index.inner_matrix)))
+            nodes = [index.node(node_id) for node_id in index.tree.inner_ids]
+            trees.append((edges, np.array(index.leaf_matrix), np.array(index.inner_matrix), nodes))
     assert trees[0][0] == trees[1][0]
     assert np.array_equal(trees[0][1], trees[1][1])
     assert np.array_equal(trees[0][2], trees[1][2])
+    assert trees[0][3] == trees[1][3]
 
 
 @pytest.mark.ray
