@@ -311,6 +311,13 @@ class Database:
                 found[row[1]] = make_passage(row, origins.get(row[1], ()))
         return found
 
+    def passages_of(self, doc_id: str) -> list[Passage]:
+        """Passages that stand in a document, themselves or as a duplicate, in no order."""
+        sql = (
+            "SELECT passage_id FROM passages WHERE doc_id = ? UNION SELECT passage_id FROM duplicates WHERE doc_id = ?"
+        )
+        return list(self.passages([passage_id for (passage_id,) in self._all(sql, [doc_id, doc_id])]).values())
+
     def all_passages(self) -> Rows[Passage]:
         """All passages in the order in which they were added."""
         return passage_rows(self._all)

@@ -141,6 +141,10 @@ class Index:
         """Passages by id; an unknown id is left out."""
         return self._database.passages(passage_ids)
 
+    def passages_of(self, doc_id: str) -> list[Passage]:
+        """Passages that stand in a document, themselves or as a duplicate; none for an unknown id."""
+        return self._database.passages_of(doc_id)
+
     def iter_passages(self) -> Rows[Passage]:
         """All passages in the order in which they were added, read as they are asked for."""
         return self._database.all_passages()

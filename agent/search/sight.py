@@ -100,7 +100,7 @@ class Sight:
         return _standing_at(index, seen[0], passage, tuple(seen[1:])) if seen else None
 
     def document(self, doc_id: str) -> tuple[Document, list[tuple[int, int]]]:
-        """The document, and where something in it is hidden; reads all passages of the index, if anything can be."""
+        """The document, and where something in it is hidden."""
         missing = IndexMissing(f"there is no document {doc_id!r} in this index")
         try:
             document = self.index.document(doc_id)
@@ -110,7 +110,7 @@ class Sight:
             return document, []
         hidden: list[tuple[int, int]] = []
         seen = 0
-        for passage in self.index.iter_passages():
+        for passage in self.index.passages_of(doc_id):
             places: tuple[Passage | Origin, ...] = (passage, *passage.duplicates)
             for place in (place for place in places if place.doc_id == doc_id):
                 own = passage.metadata if place is passage else {}

@@ -30,6 +30,9 @@ def test_everything_that_was_written_is_read_back(built: Path) -> None:
         assert [document.text for document in index.iter_documents()] == list(TEXTS)
         assert index.document("d3").metadata == {"year": 2021, "draft": False}
         assert index.passages(["d4", "nobody"]).keys() == {"d4"}
+        for doc_id in [*(f"d{i}" for i in range(6)), "nobody"]:
+            there = [p for p in index.iter_passages() if doc_id in {p.doc_id, *(twin.doc_id for twin in p.duplicates)}]
+            assert sorted(index.passages_of(doc_id), key=lambda p: p.passage_id) == there
         assert index.leaf_matrix.shape == (6, index.embedder.dimension)
         assert index.inner_matrix.shape[0] == 3
         assert index.tree.leaf_ids[index.lexical.top("honey", 1)[0][0]] == "p:d5"
