@@ -48,6 +48,7 @@ class SemanticTree:
         self._nodes = nodes
         self._rows: dict[str, RowArray] = {}
         self._heights: dict[str, int] = {}
+        self._parents: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def from_nodes(
@@ -99,16 +100,20 @@ class SemanticTree:
 
     def is_leaf(self, node_id: str) -> bool:
         """True where the node stands for one passage."""
-        return self.node(node_id).passage_id is not None
+        return node_id in self.leaf_row or self.node(node_id).is_leaf
 
     def children(self, node_id: str) -> tuple[str, ...]:
         """Ids of the children, in order; none for a leaf."""
-        self.node(node_id)
+        if node_id not in self._nodes:
+            self.node(node_id)
         return tuple(self.graph.succ[node_id])
 
     def parents(self, node_id: str) -> tuple[str, ...]:
         """Ids of the parents, the home first; none for the root."""
-        return self.node(node_id).parent_ids
+        known = self._parents.get(node_id)
+        if known is None:  # a search asks this thousands of times, and a record is made anew each time
+            known = self._parents[node_id] = self.node(node_id).parent_ids
+        return known
 
     def path_to(self, node_id: str) -> tuple[str, ...]:
         """Ids from the root to the node, along home parents."""

@@ -9,13 +9,13 @@ and its cost grows with the number of groups. Tested in tests/tree_builder/test_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from branchwise.stores.linear_algebra import one_thread
 
 FloatMatrix = npt.NDArray[np.float32]
 FloatVector = npt.NDArray[np.float32]
@@ -98,7 +98,7 @@ def group(
     """
     if not len(vectors):
         return []
-    with _one_blas_thread():
+    with one_thread():
         return _group(vectors, sizes, seed, weights, each)
 
 
@@ -116,7 +116,7 @@ def group_block(block: Block) -> list[Rows]:
     """The groups of one block, by its own rows."""
     rows = np.arange(len(block.vectors), dtype=np.int64)
     limit = block.sizes.limit
-    with _one_blas_thread():
+    with one_thread():
         parts = _cut_until(block.vectors, block.mass, rows, block.sizes, block.seed, limit=limit, by_count=False)
         if block.refined and len(parts) > 1:
             parts = _refine(block.vectors, parts, block.sizes)
@@ -260,23 +260,6 @@ def unit(vector: FloatVector) -> FloatVector:
     """The vector at length 1; a zero vector stays zero."""
     norm = float(np.linalg.norm(vector))
     return (vector / norm if norm > 0 else vector).astype(np.float32)
-
-
-def _one_blas_thread() -> AbstractContextManager[object]:
-    """Linear algebra by one thread while the block lasts.
-
-    What is multiplied here is small: threads that wait for each other took four times the processor time of one where
-    the machine had other work (50,000 rows: 13.9 seconds, 3.3 with one).
-    """
-    limited: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
-    return limited
-
-
-@cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def _slices(rows: Rows, length: int = 65_536) -> list[Rows]:

@@ -67,6 +67,7 @@ def serve(
         raise InputError(f"the server needs {error.name}", hint="pip install 'branchwise[serve]'") from error
     from branchwise.agent.surfaces.server.security import access_for
     from branchwise.agent.surfaces.server.shelf import Shelf
+    from branchwise.stores.linear_algebra import one_thread
 
     access = access_for(host, token=token, allowed_hosts=allowed_hosts)
     shelf = Shelf(indexes, open_engine or open_embedded)
@@ -77,7 +78,8 @@ def serve(
         log_to_stderr()
     if on_ready:
         on_ready(url_of(listening))
-    run_app(app, listening)
+    with one_thread():  # searches run side by side already
+        run_app(app, listening)
 
 
 def log_to_stderr() -> None:
