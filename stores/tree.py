@@ -48,7 +48,9 @@ class SemanticTree:
         self._nodes = nodes
         self._rows: dict[str, RowArray] = {}
         self._heights: dict[str, int] = {}
+        self._depths: dict[str, int] = {}
         self._parents: dict[str, tuple[str, ...]] = {}
+        self._paths: dict[str, tuple[str, ...]] = {}
 
     @classmethod
     def from_nodes(
@@ -117,20 +119,26 @@ class SemanticTree:
 
     def path_to(self, node_id: str) -> tuple[str, ...]:
         """Ids from the root to the node, along home parents."""
-        path = [node_id]
-        seen = {node_id}
-        while (parents := self.parents(path[-1])) and parents[0] not in seen:
-            path.append(parents[0])
-            seen.add(parents[0])
-        return tuple(reversed(path))
+        if node_id not in self._paths:
+            path = [node_id]
+            seen = {node_id}
+            while (parents := self.parents(path[-1])) and parents[0] not in seen:
+                path.append(parents[0])
+                seen.add(parents[0])
+            self._paths[node_id] = tuple(reversed(path))
+        return self._paths[node_id]
 
     def depth(self, node_id: str) -> int:
         """Edges from the root to the node, along home parents."""
-        return self.node(node_id).depth
+        if node_id not in self._depths:
+            self._depths[node_id] = self.node(node_id).depth
+        return self._depths[node_id]
 
     def height(self, node_id: str) -> int:
         """Edges from the node down to its farthest leaf; 0 for a leaf."""
         known = self._heights
+        if node_id in known:
+            return known[node_id]
         for current in self._below_first(node_id, known):
             known[current] = 1 + max((known.get(child, 0) for child in self.graph.succ[current]), default=-1)
         return known[node_id]
@@ -138,6 +146,8 @@ class SemanticTree:
     def leaf_rows(self, node_id: str) -> RowArray:
         """Rows of the distinct leaves at or below the node, ascending."""
         known = self._rows
+        if node_id in known:
+            return known[node_id]
         for current in self._below_first(node_id, known):
             if (row := self.leaf_row.get(current)) is not None:
                 known[current] = np.array([row], dtype=np.int32)
