@@ -221,10 +221,9 @@ class SemanticTree:
     def _cycle(self) -> list[str]:
         import networkx as nx
 
-        try:
-            return [str(parent) for parent, _ in nx.find_cycle(self.graph)]
-        except nx.NetworkXNoCycle:
+        if nx.is_directed_acyclic_graph(self.graph):
             return []
+        return [str(parent) for parent, _ in nx.find_cycle(self.graph)]
 
     def _below_first(self, node_id: str, known: Mapping[str, object]) -> list[str]:
         """The node and all below it that are not in `known`, every child before its parents; ends on cycles too."""
