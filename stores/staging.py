@@ -50,7 +50,6 @@ class Staging:
         self.folder = path / GENERATIONS / f"staging-{secrets.token_hex(4)}"
         self.folder.mkdir(parents=True)
         self.scratch = self.folder.with_suffix(".scratch")  # swept away like any staging folder
-        self.scratch.mkdir()
         self.database = DatabaseWriter(self.folder)
         self._tree: SemanticTree | None = None
         self._vectors: FloatMatrix | None = None
@@ -76,6 +75,7 @@ class Staging:
 
     def new_leaf_vectors(self, rows: int, dimension: int) -> FloatMatrix:
         """(rows, dimension) zeros on disk, to be filled and given to `write_vectors`: more than memory may hold."""
+        self.scratch.mkdir(exist_ok=True)
         return new_matrix(self.scratch / VECTORS, rows, dimension)
 
     def write_tree(self, tree: SemanticTree) -> None:
