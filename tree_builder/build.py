@@ -52,14 +52,19 @@ EMBEDDED_AT_ONCE = 32_768
 class BuildReport:
     """What a build, an addition or a removal did.
 
-    `counts` are those of the manifest; `written_by` counts inner nodes by who wrote them; `partial` is True where a
-    limit ended the model's part and the embedded summariser wrote the rest; `unchanged` where nothing had to be done.
+    `counts` are those of the manifest; `came`, `replaced` and `gone` name documents that an addition or a removal
+    brought, put in the place of others, or took away. `written_by` counts inner nodes by who wrote them; `partial` is
+    True where a limit ended the model's part and the embedded summariser wrote the rest; `unchanged` where nothing had
+    to be done.
     """
 
     path: Path
     generation: int
     counts: Mapping[str, int]
     skipped: tuple[Skipped, ...] = ()
+    came: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     written_by: Mapping[str, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0

@@ -23,13 +23,15 @@ from branchwise.tree_builder.stored import Stored
 class Change:
     """The corpus afterwards, read from the database it was written to.
 
-    `gone` are the documents that are no more (as they were, where they are replaced); `goes` are leaves of before,
-    `comes` rows of `passages`. A passage with another text goes and comes.
+    `gone` are the documents that are no more (as they were, where they are replaced), `came` the ids of those that are
+    new in whole or in part; `goes` are leaves of before, `comes` rows of `passages`. A passage with another text goes
+    and comes.
     """
 
     passages: Sequence[Passage]
     texts: Sequence[str]
     gone: Sequence[Document]
+    came: Sequence[str]
     goes: Sequence[str]
     comes: Sequence[int]
 
@@ -54,6 +56,7 @@ def write_change(
         passages=passages,
         texts=database.texts(),
         gone=[document for doc_id in sorted(removed) if (document := old.document(doc_id))],
+        came=list(new),
         goes=[leaf_id(known) for known, text in before.items() if after.get(known) != text],
         comes=[row for row, (passage_id, text) in enumerate(after.items()) if before.get(passage_id) != text],
     )

@@ -17,7 +17,7 @@ from branchwise.tree_builder.bottom_up import document_runs, even_sizes
 from branchwise.tree_builder.cluster import Sizes
 from branchwise.tree_builder.config import BuildConfig, TreeKind
 from branchwise.tree_builder.corpus import Sources, corpus_aside, group_of, passage_text
-from branchwise.tree_builder.events import EventStream
+from branchwise.tree_builder.events import EventStream, OnEvent
 from branchwise.tree_builder.model_summariser import BATCH, CHILD_TOKENS, LEVELS_TOKENS, PART_TOKENS, REPLY_TOKENS
 from branchwise.tree_builder.shape import choose_kind
 from branchwise.tree_builder.summarise import LONGEST_TEXT
@@ -63,11 +63,19 @@ class Estimate:
         return Budget(max_calls=int(self.calls.most), max_tokens=tokens)
 
 
-def estimate(sources: Sources, config: BuildConfig | None = None, *, asker: Asker | None = None) -> Estimate:
+def estimate(
+    sources: Sources,
+    config: BuildConfig | None = None,
+    *,
+    asker: Asker | None = None,
+    on_event: OnEvent | None = None,
+) -> Estimate:
     """What building an index of `sources` will cost; reads them, and asks nobody. Raises InputError as build does."""
     config = config or BuildConfig()
-    with corpus_aside(sources, config, EventStream()) as corpus:
-        return estimate_passages(corpus.passages, config, asker)
+    with corpus_aside(sources, config, EventStream(on_event)) as corpus:
+        found = estimate_passages(corpus.passages, config, asker)
+        copies = sum(len(passage.duplicates) for passage in corpus.passages)
+        return replace(found, documents=len(corpus.documents), passages=len(corpus.passages) + copies)
 
 
 def estimate_passages(passages: Sequence[Passage], config: BuildConfig, asker: Asker | None) -> Estimate:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,12 +106,21 @@ async def remove(
         with closing(await asyncio.to_thread(read_stored, index_path, chroma_url, embedder)) as old:
             purge(Path(index_path), old.manifest.generation)
             if unknown := next((doc_id for doc_id in sorted(gone) if old.document(doc_id) is None), None):
-                raise IndexMissing(f"There is no document {unknown!r} in {index_path}.", hint="branchwise tree show")
+                raise IndexMissing(f"There is no document {unknown!r} in {index_path}.", hint=_near(unknown, old))
             if not gone:
                 return _unchanged(index_path, old, (), started, events)
             config = BuildConfig.from_dict(old.manifest.config)
             change = await asyncio.to_thread(write_change, old, writer.staging.database, config, gone=gone)
             return await _carry_out(old, change, config, writer, started, events, asker, None, meter or Meter(), ())
+
+
+def _near(doc_id: str, old: Stored) -> str:
+    """The documents whose ids are most like one that is not there."""
+    ids = [document.doc_id for document in old.documents]
+    same_name = [known for known in ids if known.rsplit("/", 1)[-1] == doc_id.rsplit("/", 1)[-1]]
+    near = same_name or get_close_matches(doc_id, ids)
+    ids_are = "A file's id is its path within the folder that was indexed."
+    return f"{ids_are} Was it {', '.join(map(repr, near[:3]))}?" if near else ids_are
 
 
 def _read_new(
@@ -187,13 +197,17 @@ async def _carry_out(
         max_children=config.max_children,
     )
     published = await writer.publish(generation, manifest, events)
-    if change.gone:
+    gone = {document.doc_id for document in change.gone}
+    if gone:
         purge(index_path, published.generation)
     return BuildReport(
         path=index_path,
         generation=published.generation,
         counts=published.counts,
         skipped=skipped,
+        came=tuple(doc_id for doc_id in change.came if doc_id not in gone),
+        replaced=tuple(doc_id for doc_id in change.came if doc_id in gone),
+        gone=tuple(sorted(gone.difference(change.came))),
         written_by=dict(Counter(summaries[node_id].written_by for node_id in outline.children)),
         usage=meter.spent,
         seconds=time.monotonic() - started,

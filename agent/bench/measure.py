@@ -41,7 +41,7 @@ def measure(rankings: Rankings, qrels: Qrels) -> Measured:
     if not judged:
         raise InputError("the qrels hold no relevant document, so nothing can be measured")
     per_query = {query: dict.fromkeys(METRICS, 0.0) for query in judged}
-    for value in _provider().iter_calc(_measures(), dict(judged), _scored(rankings, judged)):
+    for value in provider().iter_calc(_measures(), dict(judged), _scored(rankings, judged)):
         per_query[value.query_id][_NAMES[str(value.measure)]] = float(value.value)
     mean = {name: sum(values[name] for values in per_query.values()) / len(per_query) for name in METRICS}
     missing = tuple(query for query in judged if not rankings.get(query))
@@ -64,7 +64,8 @@ def _scored(rankings: Rankings, judged: Qrels) -> dict[str, dict[str, float]]:
     return scored
 
 
-def _provider() -> Any:
+def provider() -> Any:
+    """The package that measures. Raises InputError where it is not installed."""
     try:
         import ir_measures
     except ImportError as error:
@@ -73,4 +74,4 @@ def _provider() -> Any:
 
 
 def _measures() -> list[Any]:
-    return [_provider().parse_measure(name) for name in _NAMES]
+    return [provider().parse_measure(name) for name in _NAMES]

@@ -244,7 +244,7 @@ def read_run_folder(folder: Path) -> tuple[RunSpec, tuple[QueryLine, ...]]:
     """Spec and lines of a run on disk. Raises InputError where there is none."""
     header = folder / "run.json"
     if not header.exists():
-        raise InputError(f"{folder}: no run.json, so no run", hint="branchwise eval --run FOLDER writes one")
+        raise InputError(f"{folder}: no run.json, so no run", hint="branchwise eval --out FOLDER writes one")
     return RunSpec(**json.loads(header.read_text(encoding="utf-8"))), tuple(_whole_lines(folder / "queries.jsonl"))
 
 

@@ -28,6 +28,7 @@ Status = Literal["ok", "note", "warning", "fault"]
 
 LOW_SPACE = 2_000_000_000  # bytes: an index of 100,000 passages takes about one billion, and a build holds two of them
 CHROMA_PORT = 8000  # where `chroma run` listens unless told otherwise
+LONGEST_ANSWER = 65_536  # bytes
 ANSWER_WITHIN = 3.0  # seconds; a server of this machine answers at once unless the machine is busy
 
 # What an extra brings that nothing else does.
@@ -148,7 +149,10 @@ def _is_chroma(host: str, port: int) -> bool:
         with socket.create_connection((host, port), timeout=ANSWER_WITHIN) as connection:
             connection.settimeout(ANSWER_WITHIN)
             connection.sendall(request.encode("ascii"))
-            return b"nanosecond heartbeat" in connection.recv(4096)
+            said = b""
+            while len(said) < LONGEST_ANSWER and (piece := connection.recv(4096)):  # head and body may come apart
+                said += piece
+            return b"nanosecond heartbeat" in said
     except OSError:
         return False
 

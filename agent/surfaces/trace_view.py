@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from branchwise.agent.surfaces.pages import fill_page
 from branchwise.agent.surfaces.tree_view import plain
+from branchwise.stores.errors import InputError
 from branchwise.stores.records import Event
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def draw_search(events: Iterable[Event], index: Index, *, gold: Collection[str] 
     """The HTML page of one search; `gold` are passage or document ids that are known to be relevant."""
     told = read_events(events)
     tree = index.tree
+    if stranger := next((node for step in told.steps for node in step["candidates"] if node not in tree), None):
+        raise InputError(
+            f"This is no search of {index.path}: it has no node {stranger!r}.", hint="Give its own --index."
+        )
     relevant = gold_leaves(index, gold)
     hits = {hit["node_id"]: rank for rank, hit in enumerate(told.ranking, 1)}
     named = [*told.seeds, *hits, *relevant]

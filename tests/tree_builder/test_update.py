@@ -58,6 +58,19 @@ async def test_what_is_added_has_a_leaf(tmp_path: Path, make_documents: MakeDocu
     assert (again.unchanged, again.generation) == (True, report.generation)
 
 
+async def test_an_update_names_what_came_and_what_went(tmp_path: Path, make_documents: MakeDocuments) -> None:
+    """New, replaced and removed documents are told apart; an id that is not there brings its nearest kin."""
+    await build(make_documents(8), tmp_path / "index", BuildConfig())
+    changed = Document(doc_id="doc-3", text="Something else altogether, about tides and the moon.")
+    report = await add(tmp_path / "index", [changed, *make_documents(2, start=50)])
+    assert (report.came, report.replaced, report.gone) == (("doc-50", "doc-51"), ("doc-3",), ())
+    with pytest.raises(IndexMissing) as refused:
+        await remove(tmp_path / "index", ["notes/doc-5"])
+    assert "doc-5" in refused.value.hint
+    report = await remove(tmp_path / "index", ["doc-5"])
+    assert (report.came, report.replaced, report.gone) == ((), (), ("doc-5",))
+
+
 async def test_an_added_leaf_stands_with_its_like(tmp_path: Path, make_documents: MakeDocuments) -> None:
     """Search-and-insert puts a text on bees among texts on bees."""
     await build(make_documents(60), tmp_path / "index", BuildConfig(max_children=8))

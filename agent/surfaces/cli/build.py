@@ -208,13 +208,26 @@ def _agree(terminal: Terminal, settings: Settings, sources: list[Path], config: 
 def _tell_price(terminal: Terminal, settings: Settings, sources: list[Path], config: BuildConfig) -> None:
     """--dry-run: what a build would cost, found out with no network and no key."""
     from branchwise.agent.surfaces.cli.show import draw_estimate
+    from branchwise.agent.surfaces.progress import watch
     from branchwise.tree_builder.estimate import estimate
 
-    found = estimate(sources, config, asker=open_asker(settings, None, key="not needed to reckon"))
+    with watch(terminal.err) as on_event:
+        asker = open_asker(settings, None, key="not needed to reckon")
+        found = estimate(sources, config, asker=asker, on_event=on_event)
     terminal.give({"dry_run": True, "model": settings.model, "engine": settings.engine, **asdict(found)})
     terminal.say(_writer(settings), style="dim")
     for line in draw_estimate(found, settings.model):
         terminal.say(line)
+
+
+def _changed(report: BuildReport) -> str:
+    """Which documents an update brought, replaced or took away, the first few by name; "" for a build."""
+    lists = {"new": report.came, "in place of an earlier one": report.replaced, "removed": report.gone}
+    return "; ".join(
+        f"{len(ids):,} {what}: {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}"
+        for what, ids in lists.items()
+        if ids
+    )
 
 
 def _tell(terminal: Terminal, report: BuildReport, done: str) -> None:
@@ -228,6 +241,9 @@ def _tell(terminal: Terminal, report: BuildReport, done: str) -> None:
             "path": str(report.path),
             "generation": report.generation,
             "counts": counts,
+            "came": list(report.came),
+            "replaced": list(report.replaced),
+            "gone": list(report.gone),
             "skipped": [{"where": skipped.where, "why": skipped.why} for skipped in report.skipped],
             "written_by": dict(report.written_by),
             "usage": usage_json(report.usage),
@@ -244,6 +260,8 @@ def _tell(terminal: Terminal, report: BuildReport, done: str) -> None:
     if report.unchanged:
         terminal.say(f"{report.path} holds exactly this already: nothing to do.")
         return
+    if changed := _changed(report):
+        terminal.say(changed)
     terminal.say(
         f"{done} in {report.seconds:.1f} s: {counts['documents']:,} documents, {counts['passages']:,} passages, "
         f"{counts['leaves']:,} leaves under {counts['inner']:,} inner nodes, {counts['depth']} levels deep."

@@ -84,10 +84,12 @@ def evaluate(
 ) -> None:
     """Run methods on a dataset under one budget a query (40 calls, unless a limit is given) and measure them."""
     from branchwise.agent.bench.evaluate import run_eval
+    from branchwise.agent.bench.measure import provider
 
     if compare is not None:
         _compare(terminal, compare, qrels, seed)
         return
+    provider()  # what is not installed is missed before anything is indexed
     if dataset is None:
         raise InputError("Which dataset?", hint="Give --dataset DIR: a BEIR, TREC or BRIGHT folder.")
     if run is not None and len(method or ()) > 1:
@@ -204,12 +206,16 @@ def trace(
     """Draw one recorded search as an HTML page: what was opened, every score, and what was not opened and why."""
     from branchwise.agent.search.trace import read_trace
     from branchwise.agent.surfaces.export import write_text
-    from branchwise.agent.surfaces.trace_view import draw_search
+    from branchwise.agent.surfaces.trace_view import draw_search, gold_leaves
 
     events = read_trace(file)
     relevant = {*(gold or ()), *_relevant(qrels, query_id)}
     page = out or file.with_suffix(".html")
     with open_index(settings) as opened:
+        if unknown := next((given for given in gold or () if not gold_leaves(opened, [given])), None):
+            raise InputError(
+                f"{opened.path} has no passage or document {unknown!r}.", hint="--gold takes an id of either."
+            )
         write_text(page, draw_search(events, opened, gold=relevant))
     terminal.give({"path": str(page), "bytes": page.stat().st_size, "gold": sorted(relevant)})
     terminal.say(f"{page}: open it in a browser.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from branchwise.agent.surfaces.cli.opening import open_asker
-from branchwise.agent.surfaces.cli.options import MODEL, command
+from branchwise.agent.surfaces.cli.options import MODEL, Interrupted, command
 from branchwise.agent.surfaces.cli.terminal import Terminal
 from branchwise.stores.errors import IndexMissing, InputError
 
@@ -83,17 +83,20 @@ def serve(
         terminal.say(_judge_line(settings), style="dim")
         terminal.say(f"{', '.join(indexes)} at {url}   (Ctrl-C ends)")
 
-    serve_indexes(
-        indexes,
-        open_engine=opener(settings),
-        host=host,
-        port=port,
-        token=os.environ.get(TOKEN_VARIABLE) or None,
-        allowed_hosts=allow_host or (),
-        limits=_limits(max_upload),
-        log=log,
-        on_ready=tell,
-    )
+    try:
+        serve_indexes(
+            indexes,
+            open_engine=opener(settings),
+            host=host,
+            port=port,
+            token=os.environ.get(TOKEN_VARIABLE) or None,
+            allowed_hosts=allow_host or (),
+            limits=_limits(max_upload),
+            log=log,
+            on_ready=tell,
+        )
+    except KeyboardInterrupt:  # how a server ends: it has said its one thing already
+        raise typer.Exit(Interrupted.exit_code) from None
 
 
 def mcp(

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Header, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
@@ -30,7 +30,7 @@ from branchwise.agent.surfaces.server.security import Access, Guard
 from branchwise.agent.surfaces.server.shelf import Shelf
 from branchwise.agent.surfaces.server.wire import Id, QuestionIn, node_json, read_sight
 from branchwise.agent.surfaces.shapes import answer_json, search_json
-from branchwise.stores.errors import BranchwiseError, IndexMissing, ModelUnavailable
+from branchwise.stores.errors import BranchwiseError, IndexMissing, InputError, ModelUnavailable
 from branchwise.stores.index import Index
 
 PING_SECONDS = 15
@@ -169,7 +169,14 @@ async def list_indexes(request: Request) -> dict[str, Any]:
     return {"indexes": listed, "uploads": bool(request.app.state.limits.max_upload)}
 
 
-@router.get("/tree")
+def refuse_strangers(request: Request) -> None:
+    """Raise InputError for a parameter that the route does not have: a misspelt filter would hide nothing."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    if stranger := next((name for name in request.query_params if name not in known), None):
+        raise InputError(f"{stranger}: there is no such parameter", hint=f"There are {', '.join(known)}.")
+
+
+@router.get("/tree", dependencies=[Depends(refuse_strangers)])
 async def tree(
     request: Request,
     index: Annotated[str | None, Query(max_length=200)] = None,
@@ -202,7 +209,7 @@ async def tree(
         return await asyncio.to_thread(look, engine.index)
 
 
-@router.get("/document")
+@router.get("/document", dependencies=[Depends(refuse_strangers)])
 async def document(
     request: Request,
     doc_id: Annotated[str, Query(max_length=1_000)],

@@ -21,13 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent
 
 from branchwise.agent.surfaces.server.desk import Desk, unless_gone
-from branchwise.agent.surfaces.server.wire import BudgetIn, QuestionIn, TurnIn
+from branchwise.agent.surfaces.server.wire import QuestionIn, TurnIn
 from branchwise.agent.surfaces.shapes import answer_json
 from branchwise.stores.errors import BranchwiseError, InputError
 from branchwise.stores.records import Answer, Event, Usage
 
 router = APIRouter(prefix="/v1")
 PING_SECONDS = 15
+_OPTIONS = ("k", "budget", "filters", "excluded_ids")
 _MARK = re.compile(r"\[(\d+)\]")
 
 
@@ -60,7 +61,10 @@ class StreamOptions(BaseModel):
 
 
 class ChatIn(BaseModel):
-    """The body of /v1/chat/completions. `branchwise` takes the fields of /ask: k, budget, filters, excluded_ids."""
+    """The body of /v1/chat/completions. `branchwise` takes fields of /ask: k, budget, filters, excluded_ids.
+
+    The last two may stand beside it as well: what they hide must never be shown because they stood in another place.
+    """
 
     model_config = ConfigDict(extra="ignore")
     model: str = Field(max_length=200)
@@ -69,6 +73,8 @@ class ChatIn(BaseModel):
     stream_options: StreamOptions | None = None
     n: int | None = None
     tools: list[Any] | None = None
+    filters: Any = None
+    excluded_ids: Any = None
     branchwise: dict[str, Any] = Field(default_factory=dict)
 
     def to_question(self) -> QuestionIn:
@@ -78,13 +84,15 @@ class ChatIn(BaseModel):
         turns = [turn for turn in self.messages if turn.role in {"user", "assistant"} and turn.text().strip()]
         if not turns or turns[-1].role != "user":
             raise InputError("the last message must be the user's question")
-        options = {key: value for key, value in self.branchwise.items() if key in {"k", "filters", "excluded_ids"}}
+        beside = {"filters": self.filters, "excluded_ids": self.excluded_ids}
+        options = {key: value for key, value in beside.items() if value is not None} | self.branchwise
+        if unknown := next((key for key in options if key not in _OPTIONS), None):
+            raise InputError(f"branchwise.{unknown}: there is no such option", hint=f"There are {', '.join(_OPTIONS)}.")
         try:
             return QuestionIn(
                 question=turns[-1].text(),
                 index=self.model,
                 history=[TurnIn(role=turn.role, text=turn.text()) for turn in turns[:-1]],  # type: ignore[arg-type]
-                budget=BudgetIn.model_validate(self.branchwise.get("budget", {})),
                 **options,
             )
         except ValueError as error:

@@ -62,6 +62,19 @@ def test_the_openai_client_gets_a_cited_answer(url: str, index_path: Path) -> No
     client.close()
 
 
+def test_what_is_excluded_is_hidden_wherever_it_is_said(url: str) -> None:
+    """Beside the messages or under `branchwise`: the passage is gone; an option that does not exist is refused."""
+    asked = {"model": "topics", "messages": [{"role": "user", "content": QUESTION}]}
+    with httpx2.Client(base_url=url) as client:
+        first = client.post("/v1/chat/completions", json=asked).json()["branchwise"]["search"]["hits"][0]["passage_id"]
+        for hiding in ({"excluded_ids": [first]}, {"branchwise": {"excluded_ids": [first]}}):
+            told = client.post("/v1/chat/completions", json=asked | hiding).json()["branchwise"]
+            assert first not in {hit["passage_id"] for hit in told["search"]["hits"]}
+        refused = client.post("/v1/chat/completions", json=asked | {"branchwise": {"exclude": [first]}})
+        assert refused.status_code == 400
+        assert "branchwise.exclude" in refused.json()["error"]["message"]
+
+
 def test_the_openai_client_streams(url: str) -> None:
     """Chunks add up to the whole answer; the last ones carry annotations and, where asked for, usage."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)

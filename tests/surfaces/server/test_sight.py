@@ -111,6 +111,14 @@ async def test_a_hidden_document_is_as_one_that_is_not_there(client: httpx2.Asyn
     assert "heron" in (await client.get("/document", params={**OPEN, "doc_id": "heron"})).json()["text"]
 
 
+async def test_a_misspelt_filter_is_refused(client: httpx2.AsyncClient) -> None:
+    """A parameter that the route does not have would hide nothing, so it is an error and not ignored."""
+    for path, given in (("/tree", {"exclude": "vega"}), ("/document", {"doc_id": "vega", "filter": "{}"})):
+        refused = await client.get(path, params=given)
+        assert refused.status_code == 400
+        assert "no such parameter" in refused.json()["error"]["message"]
+
+
 async def test_an_excluded_passage_is_a_gap_in_its_document(client: httpx2.AsyncClient) -> None:
     """Its characters are spaces, all others stay where they are, and its neighbours too."""
     asked = {"question": "the chronicle of the lark", "k": 5, "filters": {"kind": "open"}}
@@ -148,8 +156,8 @@ async def test_the_path_of_a_hit_names_nothing_hidden(client: httpx2.AsyncClient
 @pytest.mark.parametrize("filters", ["{", "[1]", '{"kind": {"$ne": 1}}', '"kind"', "[" * 5_000])
 async def test_wrong_filters_are_the_clients_mistake(client: httpx2.AsyncClient, filters: str) -> None:
     """Status 400 and how to write them."""
-    for route in ("/tree", "/document"):
-        answer = await client.get(route, params={"filters": filters, "doc_id": "lark"})
+    for route, asked in (("/tree", {}), ("/document", {"doc_id": "lark"})):
+        answer = await client.get(route, params={"filters": filters, **asked})
         assert answer.status_code == 400
         assert "JSON object" in answer.json()["error"]["message"]
 

@@ -232,6 +232,9 @@ def test_a_search_leaves_a_trace_and_a_picture(call: Call, library: Path, tmp_pa
     drawn = call("trace", file, "-i", library, "--gold", "ice.txt", "--json").json()
     assert drawn["gold"] == ["ice.txt"]
     assert "★" in Path(drawn["path"]).read_text("utf-8")
+    stranger = call("trace", file, "-i", library, "--gold", "nobody", "--json")
+    assert stranger.code == 2
+    assert "nobody" in stranger.json()["error"]["message"]
     assert call("ask", QUESTION, "-i", library, "--trace", tmp_path / "picture.html").code == 0
     assert (tmp_path / "picture.html").read_text("utf-8").startswith("<!doctype html>")
 
@@ -318,8 +321,9 @@ def test_serve_says_where_and_ends_on_ctrl_c(library: Path) -> None:
         with urllib.request.urlopen(f"{told['url']}/healthz", timeout=30) as reply:
             assert reply.status == 200
         server.send_signal(signal.SIGINT)
-        _, err = server.communicate(timeout=60)
+        more, err = server.communicate(timeout=60)
     assert server.returncode in (0, 130)
+    assert more == b""
     assert b"Traceback" not in err
 
 
