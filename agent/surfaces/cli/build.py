@@ -15,7 +15,7 @@ import typer
 from branchwise.agent.surfaces.cli.opening import open_asker, open_index
 from branchwise.agent.surfaces.cli.options import INDEX, LIMITS, MODEL, TREE, Interrupted, Yes, command
 from branchwise.agent.surfaces.cli.terminal import Terminal
-from branchwise.stores.errors import InputError
+from branchwise.stores.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     from branchwise.agent.facade import OnEvent
@@ -88,6 +88,7 @@ def build(
         return
     if settings.model and not (yes or settings.is_limited):
         _agree(terminal, settings, sources, config)
+    _warn_of_another(terminal, path, config.title)
     asker = open_asker(settings, path)
     terminal.say(_writer(settings), style="dim")
     if settings.engine == "ray":
@@ -179,6 +180,22 @@ def _update(
     with watch(terminal.err) as on_event:
         report = run_to_the_end(terminal, change(asker, Meter(settings.budget), on_event))
     _tell(terminal, report, done)
+
+
+def _warn_of_another(terminal: Terminal, path: Path, title: str) -> None:
+    """Say that an index of something else is about to be replaced; what a model wrote for it stays in its cache."""
+    from branchwise.stores.manifest import read_manifest
+
+    try:
+        there = read_manifest(path)
+    except StoreError:
+        return
+    if there.title != title:
+        terminal.note(
+            f"This takes the place of the index of {there.title or 'something else'} at {path} "
+            f"({there.counts.get('passages', 0):,} passages). To put documents into it: branchwise add.",
+            style="yellow",
+        )
 
 
 def _writer(settings: Settings) -> str:

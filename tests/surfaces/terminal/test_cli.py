@@ -195,6 +195,18 @@ def test_an_unchanged_build_does_nothing(call: Call, library: Path, corpus: Path
     assert "geysers.txt" not in ids
 
 
+def test_a_build_in_the_place_of_another_index_says_so(call: Call, library: Path, tmp_path: Path) -> None:
+    """What is about to be replaced is named, with the command that adds instead; the same sources again say nothing."""
+    copy, other = tmp_path / "index", tmp_path / "geysers.txt"
+    shutil.copytree(library, copy)
+    other.write_text("A geyser is a spring whose water boils in a narrow pipe and throws itself out.", "utf-8")
+    told = call("build", other, "-i", copy)
+    assert told.code == 0
+    assert "takes the place" in told.err
+    assert "branchwise add" in told.err
+    assert "takes the place" not in call("build", other, "-i", copy, "--max-children", "5").err
+
+
 def test_backup_restore_repair_and_reembed(call: Call, library: Path, tmp_path: Path) -> None:
     """A backup brings the index back elsewhere; what is derived can be made anew; the answers stay the same."""
     before = call("search", QUESTION, "-i", library, "--json").json()["hits"]
