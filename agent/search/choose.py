@@ -25,7 +25,7 @@ from branchwise.agent.search import gain
 from branchwise.agent.search.calibrate import NOISE
 from branchwise.agent.search.config import SearchConfig
 from branchwise.agent.search.state import SearchState
-from branchwise.agent.search.view import GOOD, View
+from branchwise.agent.search.view import CONVEX, GOOD, View
 from branchwise.stores.records import Slate
 
 RESCORED = 6
@@ -36,8 +36,6 @@ SATISFIED = 0.1
 """How much each good passage already read beneath a branch takes from the wish to look for another one there."""
 WORTH_SPECULATING = 0.5
 """A slate is sent while another is being judged only if it promises at least this share of what that one does."""
-LEVEL_COST = 0.3
-"""Calls that a further level down costs, of those that would be made for its own sake anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +137,15 @@ class GainPolicy:
     def _descend(
         self, state: SearchState, view: View, node_id: str, children: tuple[str, ...], found: int, votes: float
     ) -> Choice:
-        """A slate of clusters: worth a find, if there is one left beneath, once all levels down to it are read.
+        """A slate of clusters: worth a find, if there is one left beneath.
 
         And worth a second opinion on what was read already: the finalists beneath are judged once more by their path.
+        The levels between cost nothing: each of them tells where not to look, and orders what is found.
         """
         left = state.worth(node_id) / (1.0 + SATISFIED * found)
         anchors = cluster_anchors(state, node_id, children)
         slate = Slate(parent=node_id, candidate_ids=children, anchor_ids=anchors, kind="inner")
-        levels = 1.0 + LEVEL_COST * (state.tree.height(node_id) - 1)
-        expected = (gain.worth_of_finds(view.find, left) + self.config.alpha * votes) / levels
+        expected = gain.worth_of_finds(view.find, left) + self.config.alpha * votes
         return Choice(slate=slate, expected_gain=expected, why=f"odds {left:.2f} of an unread good passage beneath")
 
     def _rescore(self, state: SearchState, view: View) -> Choice | None:
@@ -167,14 +165,14 @@ class GainPolicy:
 
 
 def branch_odds(state: SearchState, cluster: str, unread: int) -> float:
-    """Odds that a judged cluster holds a good leaf that nobody has read: its worth squared, by the share unread.
+    """Odds that a judged cluster holds a good leaf that nobody has read: as its worth has it, by the share unread.
 
-    A cluster's own score is evidence that the scores of leaves elsewhere say nothing against. Squared, because a
-    summary that is half relevant seldom stands for a passage that is relevant.
+    A cluster's own score is evidence that the scores of leaves elsewhere say nothing against. Convex as the odds of
+    leaves: a summary that is half relevant seldom stands for a passage that is relevant.
     """
     if state.latent(cluster) is None:
         return 0.0
-    return float(state.worth(cluster) ** 2 * unread / len(state.visible_children(cluster)))
+    return float(state.worth(cluster) ** CONVEX * unread / len(state.visible_children(cluster)))
 
 
 def cluster_anchors(state: SearchState, node_id: str, children: tuple[str, ...]) -> tuple[str, ...]:

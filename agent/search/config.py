@@ -26,7 +26,7 @@ class SearchConfig:
     whatever has arrived: so the same replies give the same search. More is faster, and decides on less."""
     pool: int = 200
     """Leaves taken from BM25 and from the vectors before the first call."""
-    confidence: float = 0.97
+    confidence: float = 0.98
     """Stop when no call is expected to add more than (1 - confidence) of what the ranking is worth already, less for a
     noisy judge."""
 

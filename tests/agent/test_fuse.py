@@ -27,11 +27,23 @@ def test_shaky_judge_that_likes_everything_is_not() -> None:
     assert legs_share(np.full(60, 0.5), 0.15) > 0.7
 
 
-def test_share_grows_with_noise_and_crowd() -> None:
-    """More noise, or more leaves scored alike, never lowers the share of the cheap legs."""
-    few, many = np.array([0.9] * 3 + [0.1] * 20), np.array([0.6] * 20 + [0.1] * 20)
-    assert legs_share(few, 0.05) < legs_share(few, 0.2)
-    assert legs_share(few, 0.1) < legs_share(many, 0.1)
+def test_share_grows_with_noise_and_with_liking() -> None:
+    """More noise, or a better word for the usual leaf, never lowers the share of the cheap legs."""
+    no, half = np.array([0.9] * 3 + [0.02] * 20), np.array([0.9] * 3 + [0.4] * 20)
+    assert legs_share(no, 0.05) < legs_share(no, 0.2)
+    assert legs_share(no, 0.1) < legs_share(half, 0.1)
+
+
+def test_many_answers_are_no_reason_to_doubt() -> None:
+    """A steady judge that likes eight of twenty and says no to the rest is trusted as one that likes a single one."""
+    one, eight = np.array([0.95] + [0.02] * 19), np.array([0.95] * 8 + [0.02] * 12)
+    assert legs_share(eight, 0.03) == legs_share(one, 0.03) < 0.05
+
+
+def test_nothing_found_is_no_liking() -> None:
+    """A judge that scores everything 0 has said no; with no leaf read there is nobody to trust."""
+    assert legs_share(np.zeros(30), 0.02) < 0.05
+    assert legs_share(np.zeros(0), 0.02) == 1.0
 
 
 async def test_ties_are_ordered_by_the_legs() -> None:
