@@ -24,7 +24,7 @@ from branchwise.agent.search.state import SearchState
 
 NOISE_AT_HALF = 0.2
 """Noise at which a judge's order is trusted as much as that of the cheap legs."""
-SAYS_NO, LIKES_ALL = 0.05, 0.5
+SAYS_NO, LIKES_ALL = 0.1, 0.4
 """Median score as a share of the best, of a judge that says no as it should, and of one that cannot."""
 TOP = 100
 """Best scores that are looked at: reading ever more that is worthless is not saying no."""
