@@ -9,8 +9,8 @@ and the noisier the judge has proved to be, the more of that prior is left. But 
 fresh with every reply; a weak judge also errs the same way every time. Two things that the search has measured tell how
 far to trust it: its noise, and whether it can say no: a judge that finds everything half relevant has found nothing. So
 BM25 and the vectors get a share of the final score that grows with both (`legs_share`): next to nothing against a judge
-that is steady and says no to most of what it reads, most of it against one that does neither. How many it likes is no
-sign against it: some questions have many answers. Tested in tests/agent/test_fuse.py.
+that is steady and says no to most of what it reads, most of it against one that does neither. Only the usual leaf
+counts here, not how many are liked: some questions have many answers. Tested in tests/agent/test_fuse.py.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from branchwise.agent.search.state import SearchState
 NOISE_AT_HALF = 0.2
 """Noise at which a judge's order is trusted as much as that of the cheap legs."""
 SAYS_NO, LIKES_ALL = 0.1, 0.4
-"""Median score as a share of the best, of a judge that says no as it should, and of one that cannot."""
-TOP = 100
-"""Best scores that are looked at: reading ever more that is worthless is not saying no."""
+"""Median score as a share of the best: of a judge that says no as it should, and of one that cannot."""
 ENOUGH = 20
-"""Leaves to have read before their median counts in full: a few may well be all relevant, or none."""
+"""Leaves to have read before their median counts in full: a few may well be all of one topic."""
 MOST = 0.95
 """A judge is never ignored altogether."""
 UNREAD = 0.8
@@ -67,14 +65,14 @@ def rank(state: SearchState, *, limit: int) -> list[Ranked]:
 def legs_share(theta: Floats, noise: float) -> float:
     """Share of BM25 and vectors in the final score, in [0, 1], for a judge of this noise that gave these scores.
 
-    Noise and indiscriminate liking are two reasons to doubt a judge, and it is trusted as far as neither holds. (Tuned
-    on simulated judges over the even queries of nine collections and a synthetic world, where the best fixed share is
-    .1 for the strong judge, .4 for the middling and .9 for the weak; agent/bench/suite.py repeats the ablation.)
+    Noise and liking everything are two reasons to doubt a judge, and it is trusted as far as neither holds. (Tuned on
+    simulated judges over the even queries of nine collections and a synthetic world, where the best fixed share is .1
+    for the strong judge, .4 for the middling and .9 for the weak; agent/bench/suite.py repeats the ablation.)
     """
     if not len(theta):
         return 1.0
     noisy = noise**2 / (noise**2 + NOISE_AT_HALF**2)
-    top = np.sort(theta)[::-1][:TOP]
-    usual = float(np.median(top) / top[0]) if top[0] > 0 else 0.0
-    likes_all = float(np.clip((usual - SAYS_NO) / (LIKES_ALL - SAYS_NO), 0.0, 1.0)) * min(1.0, len(top) / ENOUGH)
+    best = float(theta.max())
+    usual = float(np.median(theta)) / best if best > 0 else 0.0
+    likes_all = float(np.clip((usual - SAYS_NO) / (LIKES_ALL - SAYS_NO), 0.0, 1.0)) * min(1.0, len(theta) / ENOUGH)
     return min(MOST, 1.0 - (1.0 - noisy) * (1.0 - likes_all))

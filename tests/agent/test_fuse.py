@@ -36,11 +36,11 @@ def test_share_grows_with_noise_and_with_liking() -> None:
 
 def test_many_answers_are_no_reason_to_doubt() -> None:
     """A steady judge that likes eight of twenty and says no to the rest is trusted as one that likes a single one."""
-    one, eight = np.array([0.95] + [0.02] * 19), np.array([0.95] * 8 + [0.02] * 12)
-    assert legs_share(eight, 0.03) == legs_share(one, 0.03) < 0.05
+    one, many = np.array([0.95] + [0.02] * 19), np.array([0.95] * 8 + [0.02] * 12)
+    assert legs_share(many, 0.03) == legs_share(one, 0.03) < 0.05
 
 
-def test_nothing_found_is_no_liking() -> None:
+def test_nothing_found_is_a_clear_word() -> None:
     """A judge that scores everything 0 has said no; with no leaf read there is nobody to trust."""
     assert legs_share(np.zeros(30), 0.02) < 0.05
     assert legs_share(np.zeros(0), 0.02) == 1.0
