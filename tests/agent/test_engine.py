@@ -161,13 +161,13 @@ async def test_leaving_a_stream_cancels_the_search(collection: Collection) -> No
             await judge.started.wait()
             break
     await stream.aclose()
-    await asyncio.wait_for(judge.cancelled.wait(), 5)
+    await asyncio.wait_for(judge.cancelled.wait(), 60)
 
 
 async def test_a_deadline_keeps_the_best_so_far(collection: Collection) -> None:
     """A judge that hangs is given up at the deadline: partial, and ranked by what is known."""
     judge = Waiting()
-    result = await Engine(collection.index, judge=judge).search(ASKED, budget=Budget(max_seconds=0.3))
+    result = await Engine(collection.index, judge=judge).search(ASKED, budget=Budget(max_seconds=2))
     assert judge.cancelled.is_set()
     assert result.partial
     assert result.hits

@@ -13,6 +13,7 @@ from branchwise.agent.read_model import ModelReader, best_stretch
 from branchwise.agent.reader import NOT_FOUND, Reading
 from branchwise.prompts.ask import Asker
 from branchwise.prompts.budget import Meter
+from branchwise.prompts.limits import Limits
 from branchwise.prompts.model import ChatModel, Request
 from branchwise.prompts.testing import FunctionModel, ScriptedModel
 from branchwise.stores.embedding import Embedder, make_embedder
@@ -92,7 +93,8 @@ async def read(
 ) -> Reading:
     """One reading; where it is streamed, the pieces must be the text, and every citation must be true."""
     pieces: list[str] = []
-    reading = await ModelReader(Asker(model)).read(
+    asker = Asker(model, limits=Limits(attempts=2, first_wait=0.001))
+    reading = await ModelReader(asker).read(
         question, shelf.hits, shelf, meter=meter, on_token=pieces.append if stream else None
     )
     assert not stream or "".join(pieces) == reading.text
@@ -142,7 +144,7 @@ async def test_an_answer_of_nothing_but_invented_quotes_is_asked_for_again(strea
 )
 async def test_a_reader_that_fails_is_stood_in_for(stream: bool, failure: str | Exception) -> None:
     """Whatever is wrong with the model, sentences are quoted and a note says why: never "not found"."""
-    reading = await read(ScriptedModel([failure] * 9), stream=stream, meter=Meter(Budget(max_seconds=0.3)))
+    reading = await read(ScriptedModel([failure] * 9), stream=stream)
     assert reading.found
     assert reading.written_by == "extractive"
     assert reading.notes[0].endswith("Sentences are quoted instead.")

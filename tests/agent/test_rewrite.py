@@ -22,6 +22,7 @@ from branchwise.agent.rewrite import (
 from branchwise.agent.words import content_words
 from branchwise.prompts.ask import Asker
 from branchwise.prompts.budget import Meter
+from branchwise.prompts.limits import Limits
 from branchwise.prompts.model import Request
 from branchwise.prompts.testing import FunctionModel, ScriptedModel
 from branchwise.stores.embedding import make_embedder
@@ -146,14 +147,10 @@ async def test_history_reaches_the_model_as_data() -> None:
 @pytest.mark.parametrize(
     "replies", [["garbage", "garbage"], [ModelUnavailable("down")] * 8, ['{"standalone": ""}'] * 2]
 )
-async def test_a_rewriter_that_fails_is_stood_in_for(
-    replies: list[str | Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_rewriter_that_fails_is_stood_in_for(replies: list[str | Exception]) -> None:
     """Garbage, silence and an empty rewrite end with the embedded rewrite, labelled; what was spent is counted."""
-    meter = Meter(Budget(max_seconds=0.2))
-    rewrite, usage = await ModelRewriter(Asker(ScriptedModel(replies, name="m"))).rewrite(
-        Question(text="Where was he born?", history=FAUST), meter=meter
-    )
+    asker, meter = Asker(ScriptedModel(replies, name="m"), limits=Limits(attempts=2, first_wait=0.001)), Meter()
+    rewrite, usage = await ModelRewriter(asker).rewrite(Question(text="Where was he born?", history=FAUST), meter=meter)
     assert rewrite.written_by == "fallback:m"
     assert "Goethe" in rewrite.standalone
     assert usage.calls == meter.spent.calls >= 1

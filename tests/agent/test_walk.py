@@ -172,7 +172,7 @@ async def test_spent_meter_ends_the_walk_cleanly() -> None:
 async def test_deadline_cuts_a_hanging_call() -> None:
     """A call that hangs past the deadline is given up; what was heard before stays."""
     judge = Oracle(TREE, GOLD, noise=0.1, delays={1: 30.0})
-    found = await search(TREE, judge, prior_for(TREE, {"p:0.0.0": 1.0}), budget=Budget(max_seconds=0.3))
+    found = await search(TREE, judge, prior_for(TREE, {"p:0.0.0": 1.0}), budget=Budget(max_seconds=2))
     assert found.stopped == "budget"
     assert 0 in found.state.judgements
     assert 1 in found.state.withdrawn

@@ -73,7 +73,7 @@ async def test_a_run_that_nobody_follows_is_cancelled() -> None:
     followed = run.follow()
     assert (await anext(followed)).event.kind == "slate"
     await followed.aclose()
-    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.wait_for(cancelled.wait(), 60)
     await run.wait()
     assert [told.event.kind async for told in run.follow()] == ["slate", "cancelled"]
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,4 +150,5 @@ def test_a_client_that_disconnects_cancels_its_search(url: str) -> None:
             gauges = patient.get(f"{url}/metrics").text
             if "branchwise_running 0\n" in gauges and "branchwise_waiting 0\n" in gauges:
                 return
+            time.sleep(0.1)
     pytest.fail(gauges)
