@@ -6,11 +6,13 @@ and more bytes than announced are refused. Tested in tests/stores/test_backup.py
 
 from __future__ import annotations
 
+import lzma
 import os
 import secrets
 import shutil
 import sqlite3
 import zipfile
+import zlib
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -18,12 +20,14 @@ from pathlib import Path, PurePosixPath
 from branchwise.stores.errors import InputError
 from branchwise.stores.files import LISTING, check_files, hold, sync_tree
 from branchwise.stores.manifest import GENERATIONS, MANIFEST, generation_folder, read_manifest
-from branchwise.stores.staging import RESTORING, lock_index
+from branchwise.stores.staging import LOCK, RESTORING, lock_index
 
 REPLIES = "replies.sqlite"
 MOST_FILES = 10_000
 MOST_BYTES = 1 << 38  # 256 GiB
 MOST_RATIO = 200  # unpacked bytes a packed one; text reaches 20
+UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError)
+"""What zipfile raises: no archive, cut short, locked, packed by unknown means, garbled."""
 
 
 def backup(index: Path | str, file: Path | str) -> Path:
@@ -64,7 +68,8 @@ def restore(file: Path | str, index: Path | str) -> Path:
     Raises InputError for a file that is no backup or holds what no backup holds; the old index then stays as it was.
     """
     file, index = Path(file), Path(index)
-    if index.exists() and any(index.iterdir()) and not (index / MANIFEST).exists():
+    there = {entry.name for entry in index.iterdir()} if index.exists() else set()
+    if there - {LOCK} and MANIFEST not in there:  # a lock alone is what a restore that failed leaves behind
         raise InputError(f"{index} holds something that is not an index.", hint="Restore into a new folder.")
     lock = lock_index(index)
     unpacked = index / f"{RESTORING}{secrets.token_hex(4)}"
@@ -72,7 +77,7 @@ def restore(file: Path | str, index: Path | str) -> Path:
         try:
             with zipfile.ZipFile(file) as archive:
                 _unpack(archive, unpacked)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{file} is not a backup of an index: {error}") from error
         manifest = read_manifest(unpacked)
         if broken := check_files(generation_folder(unpacked, manifest.generation), contents=True):

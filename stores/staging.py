@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+LOCK = "lock"  # held by whoever writes an index; the file stays, for to remove it is to race for it
 RESTORING = "restoring-"  # how stores.backup names what it has not finished
 _PIECE = 65_536  # rows copied at once
 _GENERATIONS_KEPT = 2  # the current one, and the one that a reader may be about to open
@@ -206,7 +207,7 @@ def lock_index(path: Path) -> FileLock:
     """Make the folder and take its writer lock, to be released by the caller. Raises IndexLocked or InputError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / "lock", thread_local=False)
+        lock = FileLock(path / LOCK, thread_local=False)
         lock.acquire(timeout=0)
     except Timeout as error:
         hint = "Wait for it to end; searches go on meanwhile."

@@ -120,8 +120,32 @@ def test_hostile_archives_are_refused(
         assert index.verify() == []
 
 
+def _marked(archive: bytes, *, flags: bytes = b"", method: bytes = b"") -> bytes:
+    """The archive with other flags or another method in the headers of every entry, before it and in the directory."""
+    changed = bytearray(archive)
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = archive.find(mark)
+        while start >= 0:
+            if flags:
+                changed[start + at : start + at + 2] = flags
+            if method:
+                changed[start + at + 2 : start + at + 4] = method
+            start = archive.find(mark, start + 4)
+    return bytes(changed)
+
+
+def _garbled(file: Path) -> bytes:
+    """The archive with its first packed entry turned to noise."""
+    content = bytearray(file.read_bytes())
+    with zipfile.ZipFile(file) as archive:
+        entry = next(info for info in archive.infolist() if info.compress_type == zipfile.ZIP_DEFLATED)
+    start = entry.header_offset + 30 + len(entry.filename.encode())
+    content[start : start + entry.compress_size] = b"\xff" * entry.compress_size
+    return bytes(content)
+
+
 def test_damaged_archives_are_refused(index_path: Path, tmp_path: Path) -> None:
-    """Not a zip, cut short, or with other contents than were written: one clear error."""
+    """Not a zip, cut short, locked, packed in an unknown way, garbled, or with other contents: one clear error."""
     file = backup(index_path, tmp_path / "b.zip")
     cut = tmp_path / "cut.zip"
     cut.write_bytes(file.read_bytes()[:-200])
@@ -132,10 +156,18 @@ def test_damaged_archives_are_refused(index_path: Path, tmp_path: Path) -> None:
         for info in source.infolist():
             content = source.read(info)
             target.writestr(info, content[:-1] + b"!" if info.filename.endswith("vectors.npy") else content)
-    for bad in (cut, stranger, changed, tmp_path / "none.zip"):
-        with pytest.raises(InputError):
+    locked, unknown = tmp_path / "locked.zip", tmp_path / "unknown.zip"
+    locked.write_bytes(_marked(file.read_bytes(), flags=b"\x01\x00"))
+    unknown.write_bytes(_marked(file.read_bytes(), method=b"\x63\x00"))
+    garbled = tmp_path / "garbled.zip"
+    garbled.write_bytes(_garbled(file))
+    for bad in (cut, stranger, changed, locked, unknown, garbled, tmp_path / "none.zip"):
+        with pytest.raises(InputError, match=rf"{bad.name} is (not a backup|damaged)"):
             restore(bad, tmp_path / "new")
-    assert not (tmp_path / "new" / "manifest.json").exists()
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["lock"]
+    restore(file, tmp_path / "new")
+    with Index.open(tmp_path / "new") as index:
+        assert index.verify() == []
 
 
 def test_a_backup_holds_no_lock_and_no_old_generation(index_path: Path, tmp_path: Path) -> None:
