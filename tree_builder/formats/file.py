@@ -1,6 +1,6 @@
 """One file to read, what may be wrong with it, and how its bytes become text.
 
-Knows nothing of folders, kinds of file or ids. Tested in tests/tree_builder/test_sources.py.
+Knows nothing of folders, kinds of file or ids. Tested in tests/tree_builder/test_formats.py.
 """
 
 from __future__ import annotations

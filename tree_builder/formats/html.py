@@ -1,7 +1,7 @@
 """HTML as text that a person would read: blocks as paragraphs, headings as Markdown headings, code as it stands.
 
 Of a page that marks its main part only that is read; scripts, styles, navigation and forms are left out. Nothing is
-fetched, nothing is executed. Tested in tests/tree_builder/test_sources.py.
+fetched, nothing is executed. Tested in tests/tree_builder/test_formats.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Files of one document a line: .jsonl (BEIR's corpus.jsonl among them), .csv and .tsv.
 
 A line that cannot be read is reported and the rest is read on. Holds one line at a time. Knows nothing of the other
-files of a collection. Tested in tests/tree_builder/test_sources.py.
+files of a collection. Tested in tests/tree_builder/test_formats.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PDF, Word, PowerPoint and Excel, by the [files] extra: pypdfium2 keeps the pages, markitdown gives Markdown.
 
 The extra is imported only when such a file is read. An archive that would unfold to more than its limit is refused
-before anything is unfolded. Tested in tests/tree_builder/test_sources.py.
+before anything is unfolded. Tested in tests/tree_builder/test_formats.py.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _check_archive(file: SourceFile) -> None:
     try:
         with zipfile.ZipFile(file.path) as archive:
             unfolded = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, RuntimeError):  # RuntimeError: of a version that zipfile does not know
         raise UnreadableError("damaged: no archive inside, as this kind of file has") from None
     if unfolded > _UNFOLDED * file.max_bytes:
         raise UnreadableError(f"an archive that unfolds to {unfolded:,} bytes")

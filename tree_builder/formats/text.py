@@ -1,6 +1,6 @@
 """Plain text, Markdown and reStructuredText: the text as it stands, with front matter taken out as metadata.
 
-Knows nothing of how text is cut. Tested in tests/tree_builder/test_sources.py.
+Knows nothing of how text is cut. Tested in tests/tree_builder/test_formats.py.
 """
 
 from __future__ import annotations
