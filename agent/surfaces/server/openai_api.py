@@ -85,7 +85,10 @@ class ChatIn(BaseModel):
         if not turns or turns[-1].role != "user":
             raise InputError("the last message must be the user's question")
         beside = {"filters": self.filters, "excluded_ids": self.excluded_ids}
-        options = {key: value for key, value in beside.items() if value is not None} | self.branchwise
+        beside = {key: value for key, value in beside.items() if value is not None}
+        if twice := beside.keys() & self.branchwise.keys():
+            raise InputError(f"{min(twice)} is given twice", hint="Give it beside branchwise or within, not both.")
+        options = beside | self.branchwise
         if unknown := next((key for key in options if key not in _OPTIONS), None):
             raise InputError(f"branchwise.{unknown}: there is no such option", hint=f"There are {', '.join(_OPTIONS)}.")
         try:

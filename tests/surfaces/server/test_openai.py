@@ -71,6 +71,8 @@ def test_what_is_excluded_is_hidden_wherever_it_is_said(url: str) -> None:
         for hiding in ({"excluded_ids": [first]}, {"branchwise": {"excluded_ids": [first]}}):
             told = client.post("/v1/chat/completions", json=asked | hiding).json()["branchwise"]
             assert first not in {hit["passage_id"] for hit in told["search"]["hits"]}
+        both = {"excluded_ids": [first], "branchwise": {"excluded_ids": ["another"]}}
+        assert client.post("/v1/chat/completions", json=asked | both).status_code == 400
         refused = client.post("/v1/chat/completions", json=asked | {"branchwise": {"exclude": [first]}})
         assert refused.status_code == 400
         assert "branchwise.exclude" in refused.json()["error"]["message"]
