@@ -25,7 +25,7 @@ from branchwise.agent.search import gain
 from branchwise.agent.search.calibrate import NOISE
 from branchwise.agent.search.config import SearchConfig
 from branchwise.agent.search.state import SearchState
-from branchwise.agent.search.view import CONVEX, GOOD, View
+from branchwise.agent.search.view import GOOD, ODDS_POWER, View
 from branchwise.stores.records import Slate
 
 RESCORED = 6
@@ -165,14 +165,15 @@ class GainPolicy:
 
 
 def branch_odds(state: SearchState, cluster: str, unread: int) -> float:
-    """Odds that a judged cluster holds a good leaf that nobody has read: as its worth has it, by the share unread.
+    """Odds in [0, 1] that a judged cluster holds a good leaf that nobody has read; 0 for a cluster nobody judged.
 
-    A cluster's own score is evidence that the scores of leaves elsewhere say nothing against. Convex as the odds of
-    leaves: a summary that is half relevant seldom stands for a passage that is relevant.
+    Its worth to the power that makes odds of leaves too, times the share that is unread: a summary that is half
+    relevant seldom stands for a passage that is relevant. A cluster's own score is evidence that the scores of leaves
+    elsewhere say nothing against.
     """
     if state.latent(cluster) is None:
         return 0.0
-    return float(state.worth(cluster) ** CONVEX * unread / len(state.visible_children(cluster)))
+    return float(state.worth(cluster) ** ODDS_POWER * unread / len(state.visible_children(cluster)))
 
 
 def cluster_anchors(state: SearchState, node_id: str, children: tuple[str, ...]) -> tuple[str, ...]:

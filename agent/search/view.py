@@ -18,7 +18,7 @@ GOOD = 0.6
 """A find is expected to be at least this good, until better ones are read."""
 LASTING = 0.15
 """Spread at 0.5 of the errors that a judge makes every time it reads the same leaf, and no repeat shows."""
-CONVEX = 1.5
+ODDS_POWER = 1.5
 """Odds are a standing between junk (0) and good (1) to this power: most of what is expected to be a little relevant is
 not relevant at all. Taken as odds themselves, the standings of twenty neighbours of a good passage promised .12 finds
 a slate where .01 were found (a judge like the flash one of the benchmark)."""
@@ -90,4 +90,4 @@ class View:
 
 def odds_of_good(expected: Floats, junk: float, level: float) -> Floats:
     """Odds in [0, 1] that leaves of these expected scores (n,) are as good as `level`; nothing for `junk`."""
-    return np.asarray(np.clip((expected - junk) / (level - junk), 0.0, 1.0) ** CONVEX, dtype=np.float64)
+    return np.asarray(np.clip((expected - junk) / (level - junk), 0.0, 1.0) ** ODDS_POWER, dtype=np.float64)

@@ -175,7 +175,7 @@ class _Down:
         raise ModelUnavailable("http://127.0.0.1:9 does not answer")
 
     def save(self, folder: object) -> None:
-        raise NotImplementedError
+        raise AssertionError("reading saves nothing")
 
 
 async def test_without_its_embedder_it_reads_by_words_and_says_so(shelf: Shelf) -> None:

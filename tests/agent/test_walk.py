@@ -107,14 +107,16 @@ async def test_noisy_judge_is_asked_more() -> None:
     """A judge that contradicts itself gets more calls than one that does not, and is measured as noisier."""
     prior = prior_for(TREE, {f"p:{b}.0.0": 0.5 + b / 10 for b in range(4)})
     calls, noise = {}, {}
-    for stray in (0.0, 0.35):
+    for stray in (0.0, 0.25, 0.35):
         golds = [frozenset({f"p:{b}.1.3", f"p:{(b + 1) % 4}.2.1"}) for b in range(4)]
         found = [
             await search(TREE, Oracle(TREE, gold, noise=stray), prior, budget=Budget(max_calls=60)) for gold in golds
         ]
         calls[stray] = sum(each.calls for each in found)
         noise[stray] = sum(each.state.judge["leaf"][0] for each in found)
+    assert calls[0.0] < calls[0.25] < calls[0.35]
     assert calls[0.35] > 1.3 * calls[0.0]
+    assert noise[0.0] < noise[0.25] < noise[0.35]
     assert noise[0.35] > 3 * noise[0.0]
 
 
